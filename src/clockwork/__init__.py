@@ -1,0 +1,1 @@
+"""Clockwork: predictable multi-tenant model serving."""

@@ -1,0 +1,1 @@
+"""The client role: arrivals, workloads and the requests that they make."""

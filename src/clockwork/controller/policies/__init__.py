@@ -1,0 +1,1 @@
+"""Policies: what to run, load and evict, where and when."""

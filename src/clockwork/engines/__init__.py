@@ -1,0 +1,1 @@
+"""Devices that compute, or answer as if they did."""

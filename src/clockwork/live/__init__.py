@@ -1,0 +1,1 @@
+"""The roles in real time: sockets, threads, clocks and processes."""

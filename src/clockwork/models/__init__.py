@@ -1,0 +1,1 @@
+"""Model directories: their format, how they are made, measured and checked."""

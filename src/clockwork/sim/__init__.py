@@ -1,0 +1,1 @@
+"""The roles in virtual time, under injected faults."""

@@ -1,0 +1,1 @@
+"""Logs, console lines, reports and plots."""
