@@ -1,0 +1,209 @@
+"""The two telemetry files: takes records on the event loop, writes rows on a thread.
+
+Why: a row costs the event loop one append to a queue (tens of nanoseconds). Formatting and system
+calls happen on a writer thread, in chunks small enough that the event loop never waits long for
+the interpreter lock; each chunk's write releases the lock.
+
+Invariants: rows of one file keep the order of `LogFiles.add`. A file ends with a whole row, also
+after a full disk: a write that fails is taken back. Rows reach the operating system within
+`WRITE_INTERVAL_S`, and all of them by the end of `LogFiles.close`, which also runs when the
+interpreter exits. Every row is either written or counted in `LogFiles.lost_count`.
+
+Bounds: `PENDING_MAX` rows wait per file; when a disk stalls for longer than that, further rows
+are dropped and counted.
+
+Source: SPEC 6.1, 6.2 and 1.11. Floats are written in the shortest form that reads back equal,
+where the original rounds to six digits.
+"""
+
+import atexit
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+import msgspec
+
+from clockwork.messages.records import ActionRecord, Record, RequestRecord
+
+REQUEST_LOG: Final = "clockwork_request_log.tsv"
+"""Name of the file that holds one row per response."""
+ACTION_LOG: Final = "clockwork_action_log.tsv"
+"""Name of the file that holds one row per action."""
+LOG_DIR_VARIABLE: Final = "CLOCKWORK_LOG_DIR"
+"""The environment variable that names the directory of both files."""
+DEFAULT_DIRECTORY: Final = Path("/local")
+"""Where the original writes when the variable is unset."""
+WRITE_INTERVAL_S: Final = 0.05
+"""Seconds between two visits of the writer; chosen: 3,000 rows at 60,000 rows/s, 2 ms of work."""
+CHUNK_ROWS: Final = 256
+"""Rows formatted in one go; measured: 0.1 ms for requests, 0.2 ms for actions."""
+PENDING_MAX: Final = 500_000
+"""Rows that may wait per file; chosen: some 100 MB, 8 s at 60,000 rows/s."""
+
+_TABS_FOR_COMMAS: Final = bytes.maketrans(b",", b"\t")
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def log_directory(environ: Mapping[str, str]) -> Path:
+    """Return where the files go: the variable's directory, else `/local`, else the current one.
+
+    A directory named by the variable is returned even if it is not there, so that opening the
+    files warns about it.
+    """
+    if named := environ.get(LOG_DIR_VARIABLE):
+        return Path(named)
+    if DEFAULT_DIRECTORY.is_dir() and os.access(DEFAULT_DIRECTORY, os.W_OK):
+        return DEFAULT_DIRECTORY
+    return Path.cwd()
+
+
+def header(record: type[RequestRecord] | type[ActionRecord]) -> bytes:
+    """Return the first line of the file that holds records of this type."""
+    return "\t".join(record.__struct_fields__).encode() + b"\n"
+
+
+def rows(records: Sequence[Record]) -> bytes:
+    """Return one line per record: the fields in order, separated by tabs.
+
+    JSON's encoder writes a list of numbers 2.2 times as fast as ``%`` formatting does (measured:
+    0.40 against 0.85 us for a request, 0.68 against 1.55 us for an action), and three passes over
+    the bytes turn ``[1,2.0]`` into columns.
+    """
+    lines = _ENCODER.encode_lines([msgspec.structs.astuple(record) for record in records])
+    return lines.translate(_TABS_FOR_COMMAS, b"[]").replace(b".0\t", b"\t")
+
+
+class LogFiles:
+    """Writes `clockwork_request_log.tsv` and `clockwork_action_log.tsv`; owns both and a thread.
+
+    Files of an earlier run in the same directory are replaced. A directory or file that cannot be
+    written costs one warning; records are then counted and dropped, and the process runs on.
+    """
+
+    def __init__(self, directory: Path, *, warn: Callable[[str], None] | None = None) -> None:
+        """Open both files and start the writer.
+
+        Args:
+            directory: must exist; see `log_directory`.
+            warn: is told the first failure, on whichever thread it happens; default: stderr.
+        """
+        self.directory = directory
+        self._warn = warn or _warn_on_stderr
+        self._has_warned = False
+        self._refused_count = 0
+        self._requests = _LogFile(directory / REQUEST_LOG, header(RequestRecord), self._on_failure)
+        self._actions = _LogFile(directory / ACTION_LOG, header(ActionRecord), self._on_failure)
+        self._closing = Event()
+        self._writer = Thread(target=self._run, name="telemetry", daemon=True)
+        self._writer.start()
+        atexit.register(self.close)
+
+    @property
+    def lost_count(self) -> int:
+        """Records that were added and could not be written."""
+        return self._refused_count + self._requests.lost_count + self._actions.lost_count
+
+    @property
+    def written_count(self) -> int:
+        """Rows that the operating system has taken."""
+        return self._requests.written_count + self._actions.written_count
+
+    def add(self, record: Record) -> None:
+        """Hand over a record to be written; returns at once. Not to be called after `close`."""
+        file = self._requests if type(record) is RequestRecord else self._actions
+        if len(file.pending) < PENDING_MAX:
+            file.pending.append(record)
+        else:
+            self._refused_count += 1
+
+    def close(self) -> None:
+        """Write what waits, close the files and end the thread; further calls do nothing."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._writer.join()
+        atexit.unregister(self.close)
+        self._requests.close()
+        self._actions.close()
+        if self.lost_count:
+            self._warn(f"telemetry: {self.lost_count} rows were lost in {self.directory}")
+
+    def _run(self) -> None:
+        while not self._closing.wait(WRITE_INTERVAL_S):
+            self._requests.write_pending()
+            self._actions.write_pending()
+        self._requests.write_pending()
+        self._actions.write_pending()
+
+    def _on_failure(self, error: OSError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._warn(
+                f"telemetry: cannot write {error.filename or self.directory}: {error.strerror}. "
+                f"Running on without it; set {LOG_DIR_VARIABLE} to a directory that exists and "
+                "has room."
+            )
+
+
+class _LogFile:
+    """One file, its queue, and what became of the rows. Only the writer thread writes."""
+
+    def __init__(self, path: Path, header: bytes, on_failure: Callable[[OSError], None]) -> None:
+        self.pending: deque[Record] = deque()
+        self.written_count = 0
+        self.lost_count = 0
+        self._on_failure = on_failure
+        # Bytes up to the end of the last whole row; a failed write is cut back to here.
+        self._size_bytes = 0
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            on_failure(error)
+        else:
+            self._write(header)
+
+    def write_pending(self) -> None:
+        """Write the rows that wait now; rows added meanwhile wait for the next visit."""
+        for _ in range(-(-len(self.pending) // CHUNK_ROWS)):
+            count = min(len(self.pending), CHUNK_ROWS)
+            chunk = [self.pending.popleft() for _ in range(count)]
+            if self._write(rows(chunk)):
+                self.written_count += count
+            else:
+                self.lost_count += count
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _write(self, data: bytes) -> bool:
+        if self._descriptor is None:
+            return False
+        try:
+            _write_all(self._descriptor, data)
+        except OSError as error:
+            # The next chunk is tried again: a disk may get room. Cutting back needs none.
+            with suppress(OSError):  # not a plain file: nothing can be cut back
+                os.ftruncate(self._descriptor, self._size_bytes)
+                os.lseek(self._descriptor, self._size_bytes, os.SEEK_SET)
+            self._on_failure(error)
+            return False
+        self._size_bytes += len(data)
+        return True
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _warn_on_stderr(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)
