@@ -9,13 +9,12 @@ from telemetry_records import START_NS, action, load, request
 
 from clockwork.messages.status import ActionStatus, Status
 from clockwork.telemetry.log_files import (
-    ACTION_LOG,
     DEFAULT_DIRECTORY,
     LOG_DIR_VARIABLE,
-    REQUEST_LOG,
     LogFiles,
     log_directory,
 )
+from clockwork.telemetry.rows import ACTION_LOG, REQUEST_LOG
 
 
 def lines_of(directory: Path, name: str) -> list[list[str]]:
@@ -51,8 +50,10 @@ def test_request_rows_have_the_documented_columns(tmp_path: Path) -> None:
     )
     files.close()
     assert spaced(lines_of(tmp_path, REQUEST_LOG)) == [
-        "t request_id result user_id model_id slo_factor latency deadline deadline_met "
-        "arrival_count departure_count is_coldstart",
+        (
+            "t request_id result user_id model_id slo_factor latency deadline deadline_met "
+            "arrival_count departure_count is_coldstart"
+        ),
         f"{START_NS + 7} 42 4 3 9 2.5 123 1000 0 0 2 1",
     ]
 
@@ -63,13 +64,18 @@ def test_action_rows_have_the_documented_columns(tmp_path: Path) -> None:
     files.add(action(5, action_id=8, batch_size=4, goodput=0.75, status=ActionStatus.EXEC_TOO_LATE))
     files.close()
     assert spaced(lines_of(tmp_path, ACTION_LOG)) == [
-        "t action_id action_type status worker_id gpu_id model_id batch_size "
-        "expected_exec_duration worker_exec_duration expected_exec_complete worker_exec_complete "
-        "expected_gpu_clock worker_gpu_clock_before worker_gpu_clock worker_copy_output_complete "
-        "worker_action_received worker_result_sent controller_result_enqueue "
-        "controller_action_duration goodput requests_queued copies_loaded",
-        f"{START_NS + 5} 8 2 81 0 0 0 4 3000000 3000000 4000000 4000000 0 0 0 4000000 100000 "
-        "4000000 5000000 5000000 0.75 0 1",
+        (
+            "t action_id action_type status worker_id gpu_id model_id batch_size "
+            "expected_exec_duration worker_exec_duration expected_exec_complete "
+            "worker_exec_complete expected_gpu_clock worker_gpu_clock_before worker_gpu_clock "
+            "worker_copy_output_complete worker_action_received worker_result_sent "
+            "controller_result_enqueue controller_action_duration goodput requests_queued "
+            "copies_loaded"
+        ),
+        (
+            f"{START_NS + 5} 8 2 81 0 0 0 4 3000000 3000000 4000000 4000000 0 0 0 4000000 100000 "
+            "4000000 5000000 5000000 0.75 0 1"
+        ),
     ]
 
 
