@@ -1,0 +1,121 @@
+"""Which messages may travel on which connection, and their type numbers on the wire.
+
+The original numbers client requests and worker actions independently (SPEC 2.6), so a number
+means something only together with the kind of connection: `AT_CLIENT` and so on name one side of
+one kind. Numbers of our own: 6/106 and 7/107 for unloading, and those from 240 on, which every
+connection knows.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from clockwork.messages import actions, requests
+
+Decode = Callable[[memoryview], Any]
+Message = Any
+"""An instance of one of the Struct classes of the connection's vocabulary."""
+
+
+class Hello(Struct, frozen=True, array_like=True):
+    """The first frame in both directions: who is there."""
+
+    protocol_version: int
+    # "client", "controller" or "worker".
+    role: str
+    # The version of the package, for the log.
+    software: str = ""
+    # Reserved: what proves that the sender may be here.
+    credentials: bytes = b""
+
+
+class Refusal(Struct, frozen=True, array_like=True):
+    """The last frame of a side that closes the connection because of what the peer did."""
+
+    reason: str
+
+
+HELLO_NUMBER: Final = 240
+REFUSAL_NUMBER: Final = 241
+
+_SHARED: Final[Mapping[int, type[Struct]]] = {HELLO_NUMBER: Hello, REFUSAL_NUMBER: Refusal}
+_REQUESTS: Final[Mapping[int, type[Struct]]] = {
+    2: requests.InferRequest,
+    3: requests.LoadModelRequest,
+    4: requests.EvictRequest,
+    5: requests.LsRequest,
+    6: requests.UnloadModelRequest,
+}
+_RESPONSES: Final[Mapping[int, type[Struct]]] = {
+    102: requests.InferResponse,
+    103: requests.LoadModelResponse,
+    # Answers unloading as well: the same record needs no second number.
+    104: requests.DoneResponse,
+    105: requests.LsResponse,
+}
+_ACTIONS: Final[Mapping[int, type[Struct]]] = {
+    1: actions.LoadModel,
+    2: actions.LoadWeights,
+    3: actions.Infer,
+    4: actions.EvictWeights,
+    5: actions.ClearCache,
+    6: actions.GetWorkerState,
+    7: actions.UnloadModel,
+}
+_RESULTS: Final[Mapping[int, type[Struct]]] = {
+    100: actions.ActionFailed,
+    101: actions.LoadModelDone,
+    102: actions.LoadWeightsDone,
+    103: actions.InferDone,
+    104: actions.EvictWeightsDone,
+    105: actions.ClearCacheDone,
+    106: actions.WorkerStateDone,
+    107: actions.UnloadModelDone,
+}
+
+
+class Vocabulary:
+    """What one side of one kind of connection is, may say, and may hear.
+
+    Attributes:
+        role: what this side calls itself in its Hello.
+        peer_role: what the other side must call itself.
+        numbers: type number by class, for messages that this side sends.
+        classes: class by type number, for messages that this side accepts.
+        decoders: decoder by type number, for messages that this side accepts after the Hello.
+    """
+
+    def __init__(
+        self,
+        *,
+        role: str,
+        peer_role: str,
+        sends: Mapping[int, type[Struct]],
+        hears: Mapping[int, type[Struct]],
+    ) -> None:
+        self.role = role
+        self.peer_role = peer_role
+        self.numbers = {kind: number for number, kind in (*sends.items(), *_SHARED.items())}
+        self.classes: dict[int, type[Struct]] = {**hears, REFUSAL_NUMBER: Refusal}
+        self.decoders = _decoders(self.classes)
+
+
+def _decoders(classes: Mapping[int, type[Struct]]) -> dict[int, Decode]:
+    return {number: msgspec.msgpack.Decoder(kind).decode for number, kind in classes.items()}
+
+
+GREETING: Final = _decoders(_SHARED)
+"""All that a connection accepts before the peer's Hello."""
+
+AT_CLIENT: Final = Vocabulary(
+    role="client", peer_role="controller", sends=_REQUESTS, hears=_RESPONSES
+)
+CONTROLLER_TO_CLIENT: Final = Vocabulary(
+    role="controller", peer_role="client", sends=_RESPONSES, hears=_REQUESTS
+)
+CONTROLLER_TO_WORKER: Final = Vocabulary(
+    role="controller", peer_role="worker", sends=_ACTIONS, hears=_RESULTS
+)
+AT_WORKER: Final = Vocabulary(role="worker", peer_role="controller", sends=_RESULTS, hears=_ACTIONS)

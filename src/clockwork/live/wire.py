@@ -1,0 +1,381 @@
+"""Connections: the life of one TCP connection that carries frames.
+
+::
+
+    GREETING --peer's Hello fits--> OPEN
+    GREETING, OPEN --close(reason), bad bytes, peer gone--> CLOSED
+
+A connection reports to its handler: `on_ready` once when OPEN is reached, `on_message` per message
+while OPEN, `on_closed` exactly once. Whatever a peer sends, nothing is ever raised into the event
+loop: the connection closes with one reason, and the peer is told (Refusal).
+
+What leaves: all messages of one turn of the loop go out in one write; small pieces are joined,
+large payloads are handed to the socket as they are. A peer that does not read is closed once
+`outgoing_bytes_max` wait for it. What arrives: at most READ_TURN_BYTES per turn, then the other
+connections get theirs.
+
+Not here: what messages mean; listening and dialling (`clockwork.live.connecting`).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Final, Protocol, cast
+
+from msgspec import Struct
+
+from clockwork.errors import ProtocolError
+from clockwork.live.clock import now_ns
+from clockwork.live.frames import (
+    MAGIC,
+    PAYLOAD_BYTES_MAX,
+    PREAMBLE,
+    PROTOCOL_VERSION,
+    FrameReader,
+    encode_header,
+)
+from clockwork.live.vocabulary import GREETING, Hello, Message, Refusal, Vocabulary
+from clockwork.messages.role import Payload
+from clockwork.parts.clock_offset import ClockOffset
+from clockwork.units import KIB, MIB, format_bytes
+
+OUTGOING_BYTES_MAX: Final = 256 * MIB
+"""What may wait for a peer that does not read; chosen: 400 ResNet inputs, 0.2 s of 10 GbE."""
+READ_TURN_BYTES: Final = MIB
+"""What one connection may bring before the loop turns to the others; chosen."""
+JOIN_BYTES_MAX: Final = 16 * KIB
+"""Payloads up to this are copied together with their neighbours: a system call's worth of time."""
+HELLO_TIMEOUT_S: Final = 10.0
+"""How long a peer may take to say Hello; chosen, generous for a loaded machine."""
+LINGER_S: Final = 2.0
+"""How long a closing connection may take to send what is queued; chosen."""
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    GREETING = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class ConnectionHandler(Protocol):
+    """Who a connection reports to."""
+
+    def on_ready(self, connection: "Connection") -> None:
+        """Take note that the peer said Hello: messages may be sent now."""
+
+    def on_message(
+        self, connection: "Connection", message: Message, payload: Payload, at_ns: int
+    ) -> None:
+        """Take a message; `payload` is the receiver's own, `at_ns` when its last byte was read."""
+
+    def on_closed(self, connection: "Connection", reason: str) -> None:
+        """Take note that the connection is gone, for a reason that a user can read."""
+
+
+class WireLimits(Struct, frozen=True):
+    """What one connection allows its peer."""
+
+    payload_bytes_max: int = PAYLOAD_BYTES_MAX
+    outgoing_bytes_max: int = OUTGOING_BYTES_MAX
+    hello_timeout_s: float = HELLO_TIMEOUT_S
+
+
+class Traffic:
+    """Counters of messages and bytes, preambles and headers included; add what connections did."""
+
+    __slots__ = ("bytes_received", "bytes_sent", "messages_received", "messages_sent")
+
+    def __init__(self) -> None:
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.messages_sent = 0
+        self.messages_received = 0
+
+
+class Flusher:
+    """Writes out what was queued during one turn of the loop, for all connections of a process.
+
+    It runs by itself at the next turn; a driver calls `flush` as soon as a batch's effects are
+    carried out, which saves that turn.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[Connection] = []
+
+    def add(self, connection: "Connection") -> None:
+        """Have `connection` write what it has queued, soon."""
+        if not self._dirty:
+            self._loop.call_soon(self.flush)
+        self._dirty.append(connection)
+
+    def flush(self) -> None:
+        """Have everything written now."""
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One side of a connection. Give it to `loop.create_connection` or `create_server`."""
+
+    def __init__(
+        self,
+        handler: ConnectionHandler,
+        vocabulary: Vocabulary,
+        flusher: Flusher,
+        *,
+        limits: WireLimits | None = None,
+        traffic: Traffic | None = None,
+        credentials: bytes = b"",
+    ) -> None:
+        self.state = State.GREETING
+        # "host:port" of the other side; known when the connection is made.
+        self.peer = "?"
+        # What the peer said of itself; None until `on_ready`.
+        self.hello: Hello | None = None
+        self.traffic = traffic or Traffic()
+        self.clock = ClockOffset()
+        self._handler = handler
+        self._vocabulary = vocabulary
+        self._flusher = flusher
+        self._limits = limits or WireLimits()
+        self._credentials = credentials
+        self._reader = FrameReader(
+            self._on_greeting,
+            GREETING,
+            clock=self.clock,
+            payload_bytes_max=self._limits.payload_bytes_max,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
+        # Small pieces that wait to be joined, and what is ready for the socket before them.
+        self._pieces: list[Payload] = []
+        self._ready: list[Payload] = []
+        # The clock in the preambles of this turn's frames: one reading serves all of them.
+        self._stamp_ns = 0
+        self._is_congested = False
+        self._is_lost = asyncio.Event()
+        # Bytes that reads brought in a row in this turn.
+        self._turn_bytes = 0
+        self._offered_bytes = 0
+
+    # What the owner calls.
+
+    def send(self, message: Message, payloads: Sequence[Payload] = ()) -> None:
+        """Queue a message; it leaves at the end of this turn of the loop.
+
+        Sending on a closed connection does nothing: its handler knows that it is closed.
+
+        Args:
+            message: of a class that the vocabulary lets this side send.
+            payloads: byte buffers of format B that nobody changes any more; joined on the wire.
+        """
+        if self.state is State.CLOSED:
+            return
+        pieces = self._pieces
+        if not pieces and not self._ready:
+            self._stamp_ns = now_ns()
+            self._flusher.add(self)
+        header = encode_header(message)
+        payload_bytes = 0
+        for payload in payloads:
+            payload_bytes += len(payload)
+        pieces.append(
+            PREAMBLE.pack(
+                MAGIC,
+                self._vocabulary.numbers[type(message)],
+                len(header),
+                payload_bytes,
+                self._stamp_ns,
+                self.clock.local_minimum_ns,
+            )
+        )
+        pieces.append(header)
+        for payload in payloads:
+            if len(payload) <= JOIN_BYTES_MAX:
+                pieces.append(payload)
+            else:
+                self._ready += (b"".join(pieces), payload)
+                pieces.clear()
+        self.traffic.messages_sent += 1
+
+    def flush(self) -> None:
+        """Hand what is queued to the socket."""
+        transport = self._transport
+        if transport is None or self.state is State.CLOSED:
+            return
+        if self._ready:
+            ready, self._ready = self._ready, []
+            if self._pieces:
+                ready.append(b"".join(self._pieces))
+            self.traffic.bytes_sent += sum(map(len, ready))
+            transport.writelines(ready)
+        elif self._pieces:
+            joined = b"".join(self._pieces)
+            self.traffic.bytes_sent += len(joined)
+            transport.write(joined)
+        self._pieces.clear()
+        if self._is_congested:
+            self._check_outgoing(transport)
+
+    def refuse(self, reason: str) -> None:
+        """Close because of what the peer did, and tell it why."""
+        self.send(Refusal(reason=reason))
+        self.close(reason)
+
+    def close(self, reason: str) -> None:
+        """Close after sending what is queued; the handler learns `reason` before this returns."""
+        if self.state is State.CLOSED:
+            return
+        self.flush()
+        self._finish(reason)
+        if self._transport is not None:
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                loop = asyncio.get_running_loop()
+                loop.call_later(LINGER_S, self._transport.abort)
+
+    def abort(self, reason: str) -> None:
+        """Close at once; what is queued is lost."""
+        if self.state is not State.CLOSED:
+            self._finish(reason)
+            if self._transport is not None:
+                self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is gone, after `close` or `abort`."""
+        if self._transport is not None:
+            await self._is_lost.wait()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say Hello, and start to wait for the peer's."""
+        # uvloop's transports have all methods of asyncio's without being derived from them.
+        self._transport = cast(asyncio.Transport, transport)
+        self.peer = _peer_name(self._transport)
+        self._transport.set_write_buffer_limits(high=MIB)
+        self.send(
+            Hello(
+                protocol_version=PROTOCOL_VERSION,
+                role=self._vocabulary.role,
+                credentials=self._credentials,
+            )
+        )
+        self._hello_timer = asyncio.get_running_loop().call_later(
+            self._limits.hello_timeout_s, self._on_silence
+        )
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the loop may write what it reads."""
+        space = self._reader.space()
+        self._offered_bytes = len(space)
+        return space
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take in what was read; close on bytes that are no frames of ours."""
+        reader, traffic = self._reader, self.traffic
+        frames_before = reader.frame_count
+        traffic.bytes_received += nbytes
+        try:
+            reader.received(nbytes, now_ns())
+        except ProtocolError as error:
+            self.refuse(str(error))
+            return
+        traffic.messages_received += reader.frame_count - frames_before
+        # The loop reads this connection again at once as long as reads fill what they are offered.
+        if nbytes < self._offered_bytes:
+            self._turn_bytes = 0
+        else:
+            self._turn_bytes += nbytes
+            if self._turn_bytes > READ_TURN_BYTES:
+                self._yield_turn()
+
+    def eof_received(self) -> None:
+        """Close when the peer has said all it will."""
+        self.abort("the other side closed the connection")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close when the socket broke."""
+        self._is_lost.set()
+        self.abort(f"the connection broke: {exc}" if exc else "the connection was closed")
+
+    def pause_writing(self) -> None:
+        """Watch from now on what waits for the peer."""
+        self._is_congested = True
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._is_congested = False
+
+    # Private.
+
+    def _on_greeting(self, message: Message, payload: Payload, at_ns: int) -> None:
+        if isinstance(message, Refusal):
+            self.close(message.reason)
+        elif message.role != self._vocabulary.peer_role:
+            self.refuse(
+                f"expected a {self._vocabulary.peer_role}, but the peer is a {message.role}: "
+                "connect clients to the controller's port and the controller to workers' ports"
+            )
+        elif message.protocol_version != PROTOCOL_VERSION:
+            self.refuse(
+                f"the peer speaks protocol version {message.protocol_version}, this side "
+                f"{PROTOCOL_VERSION}: install the same Clockwork version on both"
+            )
+        else:
+            self._open(message)
+
+    def _open(self, hello: Hello) -> None:
+        self.hello = hello
+        self.state = State.OPEN
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._reader.greet(self._on_message, self._vocabulary.decoders)
+        self._handler.on_ready(self)
+
+    def _on_message(self, message: Message, payload: Payload, at_ns: int) -> None:
+        if type(message) is Refusal:
+            self.close(message.reason)
+        else:
+            self._handler.on_message(self, message, payload, at_ns)
+
+    def _on_silence(self) -> None:
+        self.refuse(f"no Hello within {self._limits.hello_timeout_s:g} s: is this the right port?")
+
+    def _check_outgoing(self, transport: asyncio.Transport) -> None:
+        waiting = transport.get_write_buffer_size()
+        limit = self._limits.outgoing_bytes_max
+        if waiting > limit:
+            self.abort(
+                f"the other side does not read: {format_bytes(waiting)} wait to be sent, "
+                f"limit {format_bytes(limit)}"
+            )
+
+    def _yield_turn(self) -> None:
+        """Stop reading until the next turn of the loop."""
+        self._turn_bytes = 0
+        if self._transport is not None and self.state is not State.CLOSED:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._transport is not None and self.state is not State.CLOSED:
+            self._transport.resume_reading()
+
+    def _finish(self, reason: str) -> None:
+        self.state = State.CLOSED
+        self._reader.is_stopped = True
+        self._pieces.clear()
+        self._ready.clear()
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._handler.on_closed(self, reason)
+
+
+def _peer_name(transport: asyncio.Transport) -> str:
+    address = transport.get_extra_info("peername")
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "?"
