@@ -50,6 +50,9 @@ copy when another large payload follows it."""
 Deliver = Callable[[Message, Payload, int], None]
 encode_header: Final = msgspec.msgpack.Encoder().encode
 _NOTHING: Final = b""
+# What decoders raise for headers that are no message of the connection. Memory: an array may claim
+# to be longer than it is.
+_UNREADABLE: Final = (KeyError, msgspec.DecodeError, ValueError, RecursionError, MemoryError)
 
 
 class FrameReader:
@@ -100,8 +103,8 @@ class FrameReader:
         self._large_message: Message = None
         self._take_buffer(RECEIVE_BYTES)
 
-    def greet(self, deliver: Deliver, decoders: Mapping[int, Decode]) -> None:
-        """Deliver the frames behind the current one elsewhere, and accept other types."""
+    def expect(self, deliver: Deliver, decoders: Mapping[int, Decode]) -> None:
+        """Accept other types from the next frame on, and deliver them elsewhere."""
         self._deliver = deliver
         self._decoders = decoders
 
@@ -150,7 +153,10 @@ class FrameReader:
             is_partial = frame_end > end
             if is_partial:
                 break
-            message = self._decode(number, view[at + PREAMBLE_BYTES : header_end])
+            try:
+                message = self._decoders[number](view[at + PREAMBLE_BYTES : header_end])
+            except _UNREADABLE as error:
+                raise _unreadable(number, error) from None
             count += 1
             payload = buffer[header_end:frame_end] if payload_bytes else _NOTHING
             self._deliver(message, payload, at_ns)
@@ -163,14 +169,6 @@ class FrameReader:
             self._await_rest(number, header_bytes, payload_bytes)
         if count or self._large is not None:
             self._clock.observe(at_ns - clock_ns, minimum_ns)
-
-    def _decode(self, number: int, header: memoryview) -> Message:
-        try:
-            return self._decoders[number](header)
-        except KeyError:
-            raise ProtocolError(f"a message of type {number} is not allowed here") from None
-        except (msgspec.DecodeError, ValueError, RecursionError, MemoryError) as error:
-            raise ProtocolError(f"cannot read a message of type {number}: {error}") from None
 
     def _keep(self, at: int, end: int) -> None:
         """Move the incomplete frame to the front; give an extra large buffer back when empty."""
@@ -189,7 +187,10 @@ class FrameReader:
         elif self._end < header_end:
             self._make_room(header_end)
         else:
-            self._large_message = self._decode(number, self._view[PREAMBLE_BYTES:header_end])
+            try:
+                self._large_message = self._decoders[number](self._view[PREAMBLE_BYTES:header_end])
+            except _UNREADABLE as error:
+                raise _unreadable(number, error) from None
             # Not a bytearray: that would be filled with zeros first.
             self._large = np.empty(payload_bytes, np.uint8).data
             self._large_end = self._end - header_end
@@ -226,3 +227,9 @@ def explain(start: bytes | bytearray, payload_bytes_max: int) -> str:
             f"a payload of {payload_bytes} bytes is longer than {format_bytes(payload_bytes_max)}"
         )
     return f"the sender's clock {clock_ns} lies before 1970"
+
+
+def _unreadable(number: int, error: Exception) -> ProtocolError:
+    if isinstance(error, KeyError):
+        return ProtocolError(f"a message of type {number} is not allowed here")
+    return ProtocolError(f"cannot read a message of type {number}: {error}")

@@ -7,7 +7,7 @@ connection knows.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -35,6 +35,10 @@ class Refusal(Struct, frozen=True, array_like=True):
     """The last frame of a side that closes the connection because of what the peer did."""
 
     reason: str
+
+
+class PeerRefusedError(Exception):
+    """The peer sent a Refusal; raised instead of delivering it, so that nobody has to look."""
 
 
 HELLO_NUMBER: Final = 240
@@ -83,8 +87,8 @@ class Vocabulary:
         role: what this side calls itself in its Hello.
         peer_role: what the other side must call itself.
         numbers: type number by class, for messages that this side sends.
-        classes: class by type number, for messages that this side accepts.
-        decoders: decoder by type number, for messages that this side accepts after the Hello.
+        classes: class by type number, for messages that are delivered to this side.
+        decoders: decoder by type number, for messages after the Hello.
     """
 
     def __init__(
@@ -98,12 +102,19 @@ class Vocabulary:
         self.role = role
         self.peer_role = peer_role
         self.numbers = {kind: number for number, kind in (*sends.items(), *_SHARED.items())}
-        self.classes: dict[int, type[Struct]] = {**hears, REFUSAL_NUMBER: Refusal}
-        self.decoders = _decoders(self.classes)
+        self.classes = dict(hears)
+        self.decoders = _decoders(hears)
 
 
 def _decoders(classes: Mapping[int, type[Struct]]) -> dict[int, Decode]:
-    return {number: msgspec.msgpack.Decoder(kind).decode for number, kind in classes.items()}
+    decoders: dict[int, Decode] = {
+        number: msgspec.msgpack.Decoder(kind).decode for number, kind in classes.items()
+    }
+    return {**decoders, REFUSAL_NUMBER: _hear_refusal}
+
+
+def _hear_refusal(header: memoryview) -> NoReturn:
+    raise PeerRefusedError(msgspec.msgpack.decode(header, type=Refusal).reason)
 
 
 GREETING: Final = _decoders(_SHARED)

@@ -20,6 +20,7 @@ Not here: what messages mean; listening and dialling (`clockwork.live.connecting
 import asyncio
 from collections.abc import Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Protocol, cast
 
 from msgspec import Struct
@@ -34,7 +35,14 @@ from clockwork.live.frames import (
     FrameReader,
     encode_header,
 )
-from clockwork.live.vocabulary import GREETING, Hello, Message, Refusal, Vocabulary
+from clockwork.live.vocabulary import (
+    GREETING,
+    Hello,
+    Message,
+    PeerRefusedError,
+    Refusal,
+    Vocabulary,
+)
 from clockwork.messages.role import Payload
 from clockwork.parts.clock_offset import ClockOffset
 from clockwork.units import KIB, MIB, format_bytes
@@ -194,12 +202,8 @@ class Connection(asyncio.BufferedProtocol):
             )
         )
         pieces.append(header)
-        for payload in payloads:
-            if len(payload) <= JOIN_BYTES_MAX:
-                pieces.append(payload)
-            else:
-                self._ready += (b"".join(pieces), payload)
-                pieces.clear()
+        if payloads:
+            self._queue_payloads(payloads)
         self.traffic.messages_sent += 1
 
     def flush(self) -> None:
@@ -285,6 +289,9 @@ class Connection(asyncio.BufferedProtocol):
         except ProtocolError as error:
             self.refuse(str(error))
             return
+        except PeerRefusedError as refusal:
+            self.abort(f"the other side refused: {refusal}")
+            return
         traffic.messages_received += reader.frame_count - frames_before
         # The loop reads this connection again at once as long as reads fill what they are offered.
         if nbytes < self._offered_bytes:
@@ -314,9 +321,7 @@ class Connection(asyncio.BufferedProtocol):
     # Private.
 
     def _on_greeting(self, message: Message, payload: Payload, at_ns: int) -> None:
-        if isinstance(message, Refusal):
-            self.close(message.reason)
-        elif message.role != self._vocabulary.peer_role:
+        if message.role != self._vocabulary.peer_role:
             self.refuse(
                 f"expected a {self._vocabulary.peer_role}, but the peer is a {message.role}: "
                 "connect clients to the controller's port and the controller to workers' ports"
@@ -334,14 +339,18 @@ class Connection(asyncio.BufferedProtocol):
         self.state = State.OPEN
         if self._hello_timer is not None:
             self._hello_timer.cancel()
-        self._reader.greet(self._on_message, self._vocabulary.decoders)
+        # A partial, not a method: this layer costs 50 ns per message instead of 120.
+        self._reader.expect(partial(self._handler.on_message, self), self._vocabulary.decoders)
         self._handler.on_ready(self)
 
-    def _on_message(self, message: Message, payload: Payload, at_ns: int) -> None:
-        if type(message) is Refusal:
-            self.close(message.reason)
-        else:
-            self._handler.on_message(self, message, payload, at_ns)
+    def _queue_payloads(self, payloads: Sequence[Payload]) -> None:
+        pieces = self._pieces
+        for payload in payloads:
+            if len(payload) <= JOIN_BYTES_MAX:
+                pieces.append(payload)
+            else:
+                self._ready += (b"".join(pieces), payload)
+                pieces.clear()
 
     def _on_silence(self) -> None:
         self.refuse(f"no Hello within {self._limits.hello_timeout_s:g} s: is this the right port?")
