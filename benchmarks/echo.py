@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 import uvloop
 
+from clockwork.live.process import keep_freed_memory
 from clockwork.live.vocabulary import AT_CLIENT, CONTROLLER_TO_CLIENT, Message
 from clockwork.live.wire import Connection, Flusher
 from clockwork.messages.ids import ModelId
@@ -168,6 +169,7 @@ def main(report: Callable[[str], None] = print) -> None:
     parser.add_argument("--in-flight", type=int, default=1000, help="small frames in flight")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
+    keep_freed_memory()
     figures = run(options.seconds, options.in_flight)
     for name, value in figures.items():
         report(f"{name:>20} = {value:,}")

@@ -1,0 +1,103 @@
+"""Runs a role on an event loop: what happens in one turn is one batch.
+
+::
+
+    events --post--> batch --role.handle--> effects --by type--> methods that carry them out
+
+A turn that brings more than BATCH_EVENTS_MAX events is cut into several batches, so that the first
+effects leave before the last events are looked at.
+
+A role that raises has a bug. The driver then stops for good and tells its owner, who ends the
+process: a role in an unknown state must not decide anything any more.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from clockwork.live.clock import now_ns
+from clockwork.live.timer import PreciseTimer
+from clockwork.messages.role import WAKEUP, Role, Wakeup
+
+BATCH_EVENTS_MAX: Final = 4096
+"""Events per call of `handle`; chosen: some 50 ms of the policy's work in the worst case."""
+
+EventT = TypeVar("EventT")
+EffectT = TypeVar("EffectT")
+Journal = Callable[[Sequence[Any], int], None]
+"""Takes every batch, and its instant, before the role does: what a replay needs."""
+
+
+class RoleDriver(Generic[EventT, EffectT]):
+    """Feeds a role with batches of events and has its effects carried out, in order."""
+
+    def __init__(
+        self,
+        role: Role[EventT | Wakeup, EffectT],
+        methods: Mapping[type, Callable[[Any], None]],
+        *,
+        on_batch_end: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        journal: Journal | None = None,
+    ) -> None:
+        """Start with an empty batch on the running loop.
+
+        Args:
+            role: what is driven; nobody else calls it.
+            methods: what carries out an effect, by its type; all types of the role's effects.
+            on_batch_end: called when all effects of a batch are carried out (flush sockets).
+            on_failure: called once with the exception when the role or a method raised.
+            journal: called before each batch is handled.
+        """
+        self._role = role
+        self._methods = methods
+        self._on_batch_end = on_batch_end
+        self._on_failure = on_failure
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._batch: list[EventT | Wakeup] = []
+        self._timer = PreciseTimer(self._loop, self._on_timer)
+        self._is_closed = False
+
+    def post(self, event: EventT | Wakeup) -> None:
+        """Add an event to the current batch, which is handled in the loop's next turn."""
+        if not self._batch:
+            self._loop.call_soon(self._run)
+        self._batch.append(event)
+
+    def close(self) -> None:
+        """Handle nothing any more; events that were posted are dropped."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._timer.close()
+
+    def _run(self) -> None:
+        batch, self._batch = self._batch[:BATCH_EVENTS_MAX], self._batch[BATCH_EVENTS_MAX:]
+        if self._batch:
+            self._loop.call_soon(self._run)
+        if self._is_closed:
+            return
+        try:
+            self._handle(batch)
+        except Exception as error:
+            self.close()
+            self._on_failure(error)
+
+    def _handle(self, batch: Sequence[EventT | Wakeup]) -> None:
+        now = now_ns()
+        if self._journal is not None:
+            self._journal(batch, now)
+        methods = self._methods
+        for effect in self._role.handle(batch, now):
+            methods[type(effect)](effect)
+        self._on_batch_end()
+        if self._is_closed:
+            return
+        wakeup_ns = self._role.wakeup_ns
+        if wakeup_ns is None:
+            self._timer.disarm()
+        else:
+            self._timer.arm(wakeup_ns)
+
+    def _on_timer(self) -> None:
+        self.post(WAKEUP)
