@@ -4,7 +4,7 @@ from math import prod
 
 from msgspec import Struct
 
-from clockwork.messages.ids import ModelId
+from clockwork.messages.ids import GpuId, ModelId
 
 
 class TensorSpec(Struct, frozen=True):
@@ -64,7 +64,7 @@ class ModelInfo(Struct, frozen=True):
 class GpuState(Struct, frozen=True):
     """One GPU of a worker, as GetWorkerState reports it."""
 
-    gpu_id: int
+    gpu_id: GpuId
     cache_bytes: int
     cache_pages: int
     io_pool_bytes: int

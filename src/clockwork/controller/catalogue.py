@@ -1,0 +1,371 @@
+"""Which models there are: LoadModel, UnloadModel, Evict and LS of clients, and late workers.
+
+A LoadModel goes to every worker that is connected. It succeeds if all of them succeed and agree;
+otherwise what was loaded is unloaded again and the client learns the first reason, so that nothing
+is left behind. At most `load_models_max` are outstanding per worker; the rest wait in order.
+
+UnloadModel lets the model's open requests finish, takes no new ones, then removes it everywhere.
+
+Source: clockwork 3.2, 3.4. The original knows one phase of loading and crashes when workers
+disagree.
+"""
+
+from collections import deque
+from typing import Final
+
+from msgspec import Struct
+
+from clockwork.controller.cluster import Cluster, InstanceState, Model, Worker
+from clockwork.controller.config import ControllerConfig
+from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.policy import Policy
+from clockwork.messages.actions import (
+    ActionFailed,
+    LoadModel,
+    LoadModelDone,
+    Result,
+    UnloadModel,
+)
+from clockwork.messages.controller_io import ToClient
+from clockwork.messages.ids import ClientId, ModelId, WorkerId
+from clockwork.messages.models import ModelInfo, ModelProfile
+from clockwork.messages.requests import (
+    DoneResponse,
+    EvictRequest,
+    LoadModelRequest,
+    LoadModelResponse,
+    LsRequest,
+    LsResponse,
+    UnloadModelRequest,
+)
+from clockwork.messages.status import Status
+from clockwork.units import FOREVER_NS
+
+COPIES_MAX: Final = 100_000
+"""Copies in one LoadModel (chosen: an order above what any GPU's host memory serves)."""
+
+
+class _LoadJob(Struct, eq=False):
+    """A LoadModel under way: a client's, or one that brings a late worker up to date."""
+
+    # None for a late worker.
+    client_id: ClientId | None
+    user_request_id: int
+    path: str
+    model_id: ModelId
+    copies: int
+    # Workers that have not answered, and the answers of those that succeeded.
+    open: set[WorkerId]
+    done: dict[WorkerId, ModelProfile]
+    # The first failure's message.
+    failure: str | None = None
+
+
+class _UnloadJob(Struct, eq=False):
+    """An UnloadModel under way."""
+
+    client_id: ClientId
+    user_request_id: int
+    model: Model
+    # Workers that have not answered; None while open requests are awaited.
+    open: set[WorkerId] | None = None
+
+
+class _Rollback(Struct, eq=False):
+    """An UnloadModel whose outcome nobody waits for."""
+
+
+class Catalogue:
+    """Registers and removes models."""
+
+    def __init__(
+        self, config: ControllerConfig, cluster: Cluster, ledger: Ledger, policy: Policy
+    ) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._ledger = ledger
+        self._policy = policy
+        self._next_id = 0
+        # Loads that wait for a place, and the number under way, by worker.
+        self._queues: dict[WorkerId, deque[_LoadJob]] = {}
+        self._active: dict[WorkerId, int] = {}
+        self._unloads: list[_UnloadJob] = []
+        # Client loads that have not been answered.
+        self._open_loads = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no load is under way."""
+        return not self._open_loads and not any(self._active.values())
+
+    def load(self, client_id: ClientId, request: LoadModelRequest) -> None:
+        """Begin a client's LoadModel; it is answered when all workers have answered."""
+        workers = {worker.worker_id for worker in self._cluster.workers if worker.is_ready}
+        problem = self._problem_of(request, workers)
+        if problem is not None:
+            self._answer_load(client_id, request.user_request_id, Status.ERROR, problem)
+            return
+        job = _LoadJob(
+            client_id=client_id,
+            user_request_id=request.user_request_id,
+            path=request.path,
+            model_id=ModelId(self._next_id),
+            copies=request.copies,
+            open=workers,
+            done={},
+        )
+        self._next_id += request.copies
+        self._open_loads += 1
+        for worker_id in sorted(workers):
+            self._queues.setdefault(worker_id, deque()).append(job)
+            self._send_next(worker_id)
+
+    def unload(self, client_id: ClientId, request: UnloadModelRequest) -> None:
+        """Begin a client's UnloadModel."""
+        model = self._known(request.model_id)
+        if model is None:
+            self._answer(client_id, request.user_request_id, Status.ERROR, request.model_id)
+            return
+        model.is_unloading = True
+        self._unloads.append(_UnloadJob(client_id, request.user_request_id, model))
+
+    def evict(self, client_id: ClientId, request: EvictRequest, now_ns: int) -> None:
+        """Evict a model from every GPU."""
+        model = self._known(request.model_id)
+        if model is None:
+            self._answer(client_id, request.user_request_id, Status.ERROR, request.model_id)
+            return
+        for gpu in list(self._cluster.gpus_in(model.warm_mask)):
+            self._policy.evict(model.on(gpu), now_ns)
+        self._answer(client_id, request.user_request_id, Status.SUCCESS, None)
+
+    def ls(self, client_id: ClientId, request: LsRequest) -> None:
+        """List all models by id."""
+        models = tuple(
+            model.info
+            for _, model in sorted(self._cluster.models.items())
+            if not model.is_unloading
+        )
+        response = LsResponse(request.user_request_id, Status.SUCCESS, "", models)
+        self._ledger.effects.append(ToClient(client_id, response, b""))
+
+    def plan(self, now_ns: int) -> None:
+        """Go on with unloads whose models have no open requests any more."""
+        for job in self._unloads:
+            model = job.model
+            is_loading = model.resident_mask != model.warm_mask
+            if job.open is None and not model.open_count and not is_loading:
+                self._remove_everywhere(job, now_ns)
+        self._unloads = [job for job in self._unloads if job.open is None or job.open]
+
+    def on_result(self, pending: PendingOrder, result: Result) -> None:
+        """Take in the result of a LoadModel or UnloadModel action."""
+        owner = pending.owner
+        if isinstance(owner, _LoadJob):
+            self._active[pending.worker_id] -= 1
+            self._send_next(pending.worker_id)
+            self._note_load(owner, pending.worker_id, result)
+        elif isinstance(owner, _UnloadJob):
+            assert owner.open is not None
+            owner.open.discard(pending.worker_id)
+            self._answer_unload_if_done(owner)
+
+    def worker_joined(self, worker: Worker, models: tuple[ModelInfo, ...]) -> None:
+        """Take over a worker's models, remove foreign ones, load those that it lacks."""
+        for info in models:
+            self._next_id = max(self._next_id, info.model_id + 1)
+            known = self._cluster.models.get(info.model_id)
+            if known is None:
+                known = self._register(info)
+            if known.info.source == info.source and not known.is_unloading:
+                self._found_on(known, worker)
+            else:
+                self._unload_on(worker.worker_id, info.model_id)
+        for model_id, model in sorted(self._cluster.models.items()):
+            if model_id not in worker.models and not model.is_unloading:
+                self._bring_to(worker, model)
+
+    def worker_lost(self, worker_id: WorkerId) -> None:
+        """Forget the loads that wait for a worker: nobody is going to carry them out."""
+        for job in self._queues.pop(worker_id, ()):
+            self._note_load(job, worker_id, None)
+
+    def _problem_of(self, request: LoadModelRequest, workers: set[WorkerId]) -> str | None:
+        """Return why a LoadModel cannot even begin."""
+        if not workers:
+            return "no worker is connected; start one, or check the controller's worker list"
+        if not 1 <= request.copies <= COPIES_MAX:
+            return f"copies={request.copies}: give 1 to {COPIES_MAX}"
+        if not request.path:
+            return "the path is empty: give the path of a model directory on the workers"
+        return None
+
+    def _known(self, model_id: ModelId) -> Model | None:
+        model = self._cluster.models.get(model_id)
+        return None if model is None or model.is_unloading else model
+
+    def _send_next(self, worker_id: WorkerId) -> None:
+        """Send a worker its next LoadModel if it has a place for it."""
+        queue = self._queues.get(worker_id)
+        active = self._active.setdefault(worker_id, 0)
+        if not queue or active >= self._config.load_models_max:
+            return
+        job = queue.popleft()
+        self._active[worker_id] = active + 1
+        action_id = self._ledger.next_action_id()
+        action = LoadModel(
+            action_id=action_id,
+            model_id=job.model_id,
+            path=job.path,
+            earliest_ns=0,
+            latest_ns=FOREVER_NS,
+            copies=job.copies,
+            batch_max=self._config.max_batch,
+            exec_max_ns=self._config.max_exec_ns,
+        )
+        self._ledger.send(PendingOrder(action_id, worker_id, job), action)
+
+    def _note_load(self, job: _LoadJob, worker_id: WorkerId, result: Result | None) -> None:
+        """Count a worker's answer; None: the worker left and does not count."""
+        job.open.discard(worker_id)
+        is_there = self._cluster.workers[worker_id].is_ready
+        if isinstance(result, LoadModelDone):
+            job.done[worker_id] = result.profile
+        elif isinstance(result, ActionFailed) and is_there and job.failure is None:
+            job.failure = result.message or f"worker {worker_id} could not load {job.path}"
+        if not job.open:
+            self._finish_load(job)
+
+    def _finish_load(self, job: _LoadJob) -> None:
+        """Register a model that all workers have, or roll it back and say why."""
+        failure = job.failure or self._disagreement(job)
+        if failure is not None:
+            for worker_id in job.done:
+                for copy in range(job.copies):
+                    self._unload_on(worker_id, ModelId(job.model_id + copy))
+            if job.client_id is not None and self._next_id == job.model_id + job.copies:
+                self._next_id = job.model_id
+        else:
+            self._register_copies(job)
+        if job.client_id is not None:
+            self._open_loads -= 1
+            status = Status.SUCCESS if failure is None else Status.ERROR
+            self._answer_load(job.client_id, job.user_request_id, status, failure or "", job)
+
+    def _disagreement(self, job: _LoadJob) -> str | None:
+        """Return why a model that was loaded cannot be served."""
+        if not job.done:
+            return "the workers left while they were loading it; try again"
+        profiles = list(job.done.values())
+        first = profiles[0]
+        for profile in profiles[1:]:
+            if _shape_of(profile) != _shape_of(first):
+                return f"workers hold different models at {job.path}; make them the same"
+        pages_max = max(
+            (gpu.pages for id_ in job.done for gpu in self._cluster.workers[id_].gpus), default=0
+        )
+        if first.weights_pages > pages_max:
+            return (
+                f"{job.path} needs {first.weights_pages} pages, the largest weights cache has "
+                f"{pages_max}: give the worker a larger cache"
+            )
+        return None
+
+    def _register_copies(self, job: _LoadJob) -> None:
+        profile = next(iter(job.done.values()))
+        for copy in range(job.copies):
+            model_id = ModelId(job.model_id + copy)
+            model = self._cluster.models.get(model_id)
+            if model is None:
+                model = self._register(ModelInfo(model_id, job.path, profile))
+            for worker_id in job.done:
+                self._found_on(model, self._cluster.workers[worker_id])
+
+    def _register(self, info: ModelInfo) -> Model:
+        model = Model(info, batch_max=self._config.max_batch, exec_max_ns=self._config.max_exec_ns)
+        self._cluster.models[info.model_id] = model
+        self._policy.on_model(model)
+        return model
+
+    def _found_on(self, model: Model, worker: Worker) -> None:
+        """A worker has a model in host memory: its GPUs with enough pages can take it."""
+        worker.models.add(model.model_id)
+        for gpu in worker.gpus:
+            if gpu.pages >= model.pages:
+                model.on_workers_mask |= gpu.bit
+
+    def _bring_to(self, worker: Worker, model: Model) -> None:
+        """Have a worker load a model that others have."""
+        job = _LoadJob(
+            client_id=None,
+            user_request_id=0,
+            path=model.info.source,
+            model_id=model.model_id,
+            copies=1,
+            open={worker.worker_id},
+            done={},
+        )
+        self._queues.setdefault(worker.worker_id, deque()).append(job)
+        self._send_next(worker.worker_id)
+
+    def _unload_on(self, worker_id: WorkerId, model_id: ModelId) -> None:
+        action_id = self._ledger.next_action_id()
+        self._ledger.send(
+            PendingOrder(action_id, worker_id, _Rollback()), UnloadModel(action_id, model_id)
+        )
+
+    def _remove_everywhere(self, job: _UnloadJob, now_ns: int) -> None:
+        """Remove a model without open requests from belief and from all workers."""
+        model = job.model
+        job.open = set()
+        self._policy.drop_model(model, now_ns)
+        for gpu in list(self._cluster.gpus_in(model.warm_mask)):
+            model.on(gpu).advance(InstanceState.COLD)
+            self._policy.on_pages_freed(gpu)
+        del self._cluster.models[model.model_id]
+        for worker in self._cluster.workers:
+            if model.model_id in worker.models:
+                worker.models.discard(model.model_id)
+                job.open.add(worker.worker_id)
+                action_id = self._ledger.next_action_id()
+                self._ledger.send(
+                    PendingOrder(action_id, worker.worker_id, job),
+                    UnloadModel(action_id, model.model_id),
+                )
+        self._answer_unload_if_done(job)
+
+    def _answer_unload_if_done(self, job: _UnloadJob) -> None:
+        if job.open is not None and not job.open:
+            self._answer(job.client_id, job.user_request_id, Status.SUCCESS, None)
+
+    def _answer(
+        self, client_id: ClientId, user_request_id: int, status: Status, unknown: ModelId | None
+    ) -> None:
+        """Answer an UnloadModel or Evict; `unknown` is a model that there is not."""
+        message = "" if unknown is None else f"Invalid model ID {unknown}: LS lists the models"
+        response = DoneResponse(user_request_id, status, message)
+        self._ledger.effects.append(ToClient(client_id, response, b""))
+
+    def _answer_load(
+        self,
+        client_id: ClientId,
+        user_request_id: int,
+        status: Status,
+        message: str,
+        job: _LoadJob | None = None,
+    ) -> None:
+        model = None
+        if job is not None and status is Status.SUCCESS:
+            model = self._cluster.models[job.model_id].info
+        copies = job.copies if model is not None and job is not None else 0
+        response = LoadModelResponse(user_request_id, status, message, copies, model)
+        self._ledger.effects.append(ToClient(client_id, response, b""))
+
+
+def _shape_of(profile: ModelProfile) -> tuple[object, ...]:
+    """Return what workers must agree on: everything but the measured times."""
+    return (
+        profile.inputs,
+        profile.outputs,
+        profile.weights_pages,
+    )

@@ -1,0 +1,337 @@
+"""The controller role: events -> belief and ledger -> policy once per batch -> effects.
+
+Everything that a peer can send is taken in here and handed to the part that owns it: inference to
+the policy, models to the catalogue, workers to the fleet; before the end of the startup phases to
+`Startup`. Results that come late, twice, for unknown actions or from a worker that does not owe
+them are counted and dropped. An action whose result is overdue is given up; its requests are tried
+elsewhere or answered.
+
+Budget: 1 us per event for the way through this module.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from clockwork.controller.catalogue import Catalogue
+from clockwork.controller.cluster import Cluster
+from clockwork.controller.config import ControllerConfig
+from clockwork.controller.fleet import Fleet
+from clockwork.controller.ledger import (
+    Ledger,
+    Pending,
+    PendingEvict,
+    PendingInfer,
+    PendingLoad,
+    PendingOrder,
+    worker_of,
+)
+from clockwork.controller.policies.infer4 import Infer4
+from clockwork.controller.policy import Policy
+from clockwork.controller.printing import (
+    action_line,
+    request_line,
+    response_line,
+    result_line,
+)
+from clockwork.controller.startup import Phase, Startup
+from clockwork.messages.actions import (
+    ActionFailed,
+    ActionType,
+    EvictWeightsDone,
+    InferDone,
+    LoadWeightsDone,
+    Result,
+)
+from clockwork.messages.controller_io import (
+    ClientLost,
+    ControllerEffect,
+    ControllerEvent,
+    FromClient,
+    FromWorker,
+    Say,
+    ToClient,
+    ToWorker,
+    WorkerConnected,
+    WorkerLost,
+)
+from clockwork.messages.ids import ClientId, ModelId, RequestId
+from clockwork.messages.requests import (
+    EvictRequest,
+    InferRequest,
+    InferResponse,
+    LoadModelRequest,
+    LoadModelResponse,
+    LsRequest,
+    UnloadModelRequest,
+)
+from clockwork.messages.role import Payload, Wakeup
+from clockwork.messages.status import ActionStatus, Status
+from clockwork.units import MS
+
+SWEEP_NS: Final = 500 * MS
+"""How often overdue actions are looked for (chosen)."""
+
+PolicyFactory = Callable[[ControllerConfig, Cluster, Ledger], Policy]
+"""Makes a policy for a controller."""
+
+
+class ControllerRole:
+    """See `clockwork.messages.role.Role`; events and effects in `messages.controller_io`."""
+
+    def __init__(
+        self,
+        config: ControllerConfig,
+        worker_count: int,
+        *,
+        make_policy: PolicyFactory = Infer4,
+    ) -> None:
+        self._config = config
+        self._cluster = Cluster(worker_count)
+        self._ledger = Ledger()
+        self._policy = make_policy(config, self._cluster, self._ledger)
+        self._catalogue = Catalogue(config, self._cluster, self._ledger, self._policy)
+        self._fleet = Fleet(
+            config=config,
+            cluster=self._cluster,
+            ledger=self._ledger,
+            policy=self._policy,
+            catalogue=self._catalogue,
+        )
+        self._startup = Startup(
+            config=config,
+            cluster=self._cluster,
+            ledger=self._ledger,
+            fleet=self._fleet,
+            catalogue=self._catalogue,
+        )
+        # Results that nobody waited for, by reason.
+        self.strays: Counter[str] = Counter()
+        self._next_sweep_ns = 0
+        self._on_event: dict[type, Callable[..., None]] = {
+            FromClient: self._on_from_client,
+            FromWorker: self._on_from_worker,
+            ClientLost: self._on_client_lost,
+            WorkerConnected: self._on_worker_connected,
+            WorkerLost: self._on_worker_lost,
+            Wakeup: self._on_wakeup,
+        }
+
+    @property
+    def is_serving(self) -> bool:
+        """True after the startup phases."""
+        return self._startup.phase is Phase.SERVING
+
+    @property
+    def wakeup_ns(self) -> int | None:
+        """The earliest instant at which it wants to be woken."""
+        times = [self._policy.wakeup_ns, self._startup.wakeup_ns]
+        if self._ledger.pending:
+            times.append(self._next_sweep_ns)
+        return min((when_ns for when_ns in times if when_ns is not None), default=None)
+
+    def handle(self, batch: Sequence[ControllerEvent], now_ns: int) -> list[ControllerEffect]:
+        """Take in events that happened by `now_ns`, decide once, return the effects."""
+        on_event = self._on_event
+        for event in batch:
+            on_event[type(event)](event, now_ns)
+        if now_ns >= self._next_sweep_ns:
+            self._give_up_overdue(now_ns)
+        if self._startup.phase is not Phase.SERVING:
+            self._startup.plan(now_ns)
+            return self._narrated(self._ledger.take_effects(), now_ns)
+        self._catalogue.plan(now_ns)
+        self._policy.plan(now_ns)
+        return self._ledger.take_effects()
+
+    def check(self) -> None:
+        """Assert every invariant of belief, ledger and policy."""
+        self._cluster.check()
+        self._ledger.check()
+        self._policy.check()
+
+    def story(self, request_id: RequestId) -> str:
+        """Return what is known of an open request."""
+        for client in self._ledger.clients.values():
+            if request_id in client.requests:
+                return self._ledger.story(client.requests[request_id])
+        return f"request {request_id} is not open: it was answered, or never arrived"
+
+    def _on_wakeup(self, event: Wakeup, now_ns: int) -> None:
+        """Nothing to take in."""
+
+    def _on_from_client(self, event: FromClient, now_ns: int) -> None:
+        message = event.message
+        if type(message) is InferRequest:
+            if self._startup.phase is Phase.SERVING:
+                self._admit(event.client_id, message, event.payload, event.at_ns)
+            else:
+                self._startup.hold(event.client_id, message, now_ns)
+        else:
+            self._on_order(event, now_ns)
+
+    def _on_order(self, event: FromClient, now_ns: int) -> None:
+        """Take in a request that is not an inference."""
+        client_id, message = event.client_id, event.message
+        if not self.is_serving:
+            self._ledger.effects.append(Say(f"Client  --> {request_line(message)}"))
+        if isinstance(message, LoadModelRequest):
+            self._on_load_model(client_id, message, now_ns)
+        elif isinstance(message, LsRequest):
+            if self.is_serving:
+                self._catalogue.ls(client_id, message)
+            else:
+                self._startup.hold(client_id, message, now_ns)
+        elif isinstance(message, UnloadModelRequest):
+            self._catalogue.unload(client_id, message)
+        elif isinstance(message, EvictRequest):
+            self._catalogue.evict(client_id, message, now_ns)
+
+    def _on_load_model(self, client_id: ClientId, message: LoadModelRequest, now_ns: int) -> None:
+        if not self.is_serving:
+            self._startup.load(client_id, message, now_ns)
+        elif self._config.is_model_set_fixed:
+            text = "Controller startup phase has completed"
+            response = LoadModelResponse(
+                message.user_request_id, Status.INVALID_REQUEST, text, 0, None
+            )
+            self._ledger.effects.append(ToClient(client_id, response, b""))
+        else:
+            self._catalogue.load(client_id, message)
+
+    def _admit(
+        self, client_id: ClientId, message: InferRequest, payload: Payload, at_ns: int
+    ) -> None:
+        """Hand a request to the policy, or answer at once that it is wrong."""
+        model = self._cluster.models.get(message.model_id)
+        if model is None or model.is_unloading:
+            text = f"Invalid model ID {message.model_id}: LS lists the models"
+            self._answer_unadmitted(client_id, message, Status.ERROR, text)
+        elif payload and len(payload) != model.input_bytes:
+            text = (
+                f"the input has {len(payload)} bytes, model {message.model_id} takes "
+                f"{model.input_bytes}"
+            )
+            self._answer_unadmitted(client_id, message, Status.INVALID_REQUEST, text)
+        elif message.slo_ns < 0:
+            text = f"the SLO is {message.slo_ns} ns; it must not be negative"
+            self._answer_unadmitted(client_id, message, Status.INVALID_REQUEST, text)
+        elif self._ledger.open_count >= self._config.requests_max:
+            text = f"{self._ledger.open_count} requests are open already; try again later"
+            status = Status.COULD_NOT_START_IN_TIME
+            self._answer_unadmitted(client_id, message, status, text)
+        else:
+            client = self._ledger.client(client_id)
+            self._policy.admit(client, message, model, payload, at_ns)
+
+    def _answer_unadmitted(
+        self, client_id: ClientId, message: InferRequest, status: Status, text: str
+    ) -> None:
+        model_id: ModelId = message.model_id
+        response = InferResponse(message.user_request_id, status, text, model_id, 0, 0, False)
+        self._ledger.effects.append(ToClient(client_id, response, b""))
+
+    def _on_client_lost(self, event: ClientLost, now_ns: int) -> None:
+        client = self._ledger.lose_client(event.client_id)
+        if client is not None:
+            self._policy.on_client_gone(client, now_ns)
+
+    def _on_worker_connected(self, event: WorkerConnected, now_ns: int) -> None:
+        self._fleet.connected(event.worker_id)
+
+    def _on_worker_lost(self, event: WorkerLost, now_ns: int) -> None:
+        self._fleet.lost(event.worker_id, event.reason, now_ns)
+
+    def _on_from_worker(self, event: FromWorker, now_ns: int) -> None:
+        result = event.message
+        pending = self._ledger.pending.get(result.action_id)
+        if pending is None:
+            self.strays["unknown, late or repeated action"] += 1
+        elif worker_of(pending) != event.worker_id:
+            self.strays["another worker's action"] += 1
+        else:
+            del self._ledger.pending[result.action_id]
+            self._on_result(pending, result, event, now_ns)
+
+    def _on_result(self, pending: Pending, result: Result, event: FromWorker, now_ns: int) -> None:
+        """Hand a result to the part that sent the action."""
+        policy, received_ns = self._policy, event.at_ns
+        if isinstance(pending, PendingInfer) and isinstance(result, InferDone):
+            policy.on_infer(pending, result, event.payload, received_ns=received_ns, now_ns=now_ns)
+        elif isinstance(pending, PendingLoad) and isinstance(result, LoadWeightsDone):
+            policy.on_load(pending, result, received_ns=received_ns, now_ns=now_ns)
+        elif isinstance(pending, PendingEvict) and isinstance(result, EvictWeightsDone):
+            policy.on_evict(pending, result, received_ns=received_ns, now_ns=now_ns)
+        elif isinstance(pending, PendingOrder):
+            self._on_order_result(pending, result, now_ns)
+        else:
+            self._on_failure(pending, self._as_failure(result), received_ns, now_ns)
+
+    def _on_order_result(self, pending: PendingOrder, result: Result, now_ns: int) -> None:
+        if not self.is_serving:
+            line = f"Worker {pending.worker_id} --> {result_line(result)}"
+            self._ledger.effects.append(Say(line))
+        if pending.owner is self._fleet:
+            self._fleet.on_result(pending, result)
+        else:
+            self._catalogue.on_result(pending, result)
+        self._startup.on_result(now_ns)
+
+    def _on_failure(
+        self, pending: Pending, failed: ActionFailed, received_ns: int, now_ns: int
+    ) -> None:
+        """Take in that an action of the policy was not carried out."""
+        policy = self._policy
+        if isinstance(pending, PendingInfer):
+            policy.on_infer_failed(pending, failed, received_ns=received_ns, now_ns=now_ns)
+        elif isinstance(pending, PendingLoad):
+            policy.on_load_failed(pending, failed, received_ns=received_ns, now_ns=now_ns)
+        elif isinstance(pending, PendingEvict):
+            policy.on_evict(pending, failed, received_ns=received_ns, now_ns=now_ns)
+
+    def _as_failure(self, result: Result) -> ActionFailed:
+        """Return the failure that a result is; a result of the wrong kind is one as well."""
+        if isinstance(result, ActionFailed):
+            return result
+        self.strays["wrong kind of result"] += 1
+        return ActionFailed(
+            result.action_id,
+            ActionType.INFER,
+            ActionStatus.RUNTIME_ERROR,
+            f"the worker answered with {type(result).__name__}",
+            result.received_at_ns,
+            result.sent_at_ns,
+        )
+
+    def _give_up_overdue(self, now_ns: int) -> None:
+        """Fail the actions whose results should have come long ago. O(actions under way)."""
+        self._next_sweep_ns = now_ns + SWEEP_NS
+        limit_ns = now_ns - self._config.overdue_after_ns
+        for pending in list(self._ledger.pending.values()):
+            if not isinstance(pending, (PendingInfer, PendingLoad)):
+                continue
+            if pending.latest_ns + pending.expected_ns >= limit_ns:
+                continue
+            del self._ledger.pending[pending.action_id]
+            self.strays["overdue action"] += 1
+            failed = ActionFailed(
+                pending.action_id,
+                ActionType.INFER,
+                ActionStatus.CANCELLED,
+                "the worker did not answer in time",
+                now_ns,
+                now_ns,
+            )
+            self._on_failure(pending, failed, now_ns, now_ns)
+
+    def _narrated(self, effects: list[ControllerEffect], now_ns: int) -> list[ControllerEffect]:
+        """Return the effects of a startup step with a console line for each message."""
+        told: list[ControllerEffect] = []
+        for effect in effects:
+            if isinstance(effect, ToWorker):
+                line = action_line(effect.message, now_ns)
+                told.append(Say(f"Worker {effect.worker_id} <--  {line}"))
+            elif isinstance(effect, ToClient):
+                told.append(Say(f"Client <--  {response_line(effect.message)}"))
+            told.append(effect)
+        return told

@@ -1,0 +1,303 @@
+"""Which batch goes to which GPU, and when: the part of INFER4 that sends Infer actions.
+
+Theory. A model's *urgency* is the latest start at which the largest batch that its queue fills
+meets its first deadline. When a GPU has room (it will be free within the schedule-ahead), the most
+urgent model that is warm there gets it; when a model has requests, it goes to the holder that will
+be free first, an idle one before any other.
+
+How the cost stays flat as holders grow: masks of GPUs are ints, so finding a holder with room is
+one ``and``. Only when no holder has room is the model *parked*: entered into the heap of each
+holder, at most once per GPU and model. An entry stays until its GPU comes across it, so each is
+paid for by the action that made it necessary; it is checked against the queue when it is met.
+
+Invariants after each step: a GPU with room has no parked entry of a model that could run there; a
+model with requests that is warm somewhere is parked on all its holders.
+
+Source: clockwork 4.6, 4.7.
+
+Not here: admission and results (``infer4.py``), loads and evictions (``placement.py``).
+"""
+
+from heapq import heappop, heappush
+from typing import Final
+
+from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState
+from clockwork.controller.config import ControllerConfig
+from clockwork.controller.ledger import ASSIGNED, Ledger, PendingInfer, Request, next_free_ns
+from clockwork.controller.policies.waiting import Waiting
+from clockwork.messages.actions import Infer
+from clockwork.messages.ids import ModelId
+from clockwork.messages.status import Status
+from clockwork.parts.timers import Timers
+from clockwork.units import FOREVER_NS, MS
+
+COMPARED_MAX: Final = 8
+"""Busy holders compared for the one that is free first (chosen: eight choices come within a few
+per cent of all, and the cost stays bounded)."""
+
+Parked = list[tuple[int, ModelId, Waiting]]
+"""Heap of (urgency when entered, model, its queues)."""
+Ready = list[tuple[int, int, Waiting, Gpu | None]]
+"""Heap of (urgency, sequence, model, GPU that brought it up if one did): may have a GPU."""
+
+
+class Dispatcher:
+    """Rooms of GPUs, parked models, and the sending of batches."""
+
+    def __init__(self, config: ControllerConfig, cluster: Cluster, ledger: Ledger) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._ledger = ledger
+        # GPUs that will be free within the schedule-ahead, and those with nothing outstanding.
+        self._room_mask = 0
+        self._idle_mask = 0
+        # By GPU index.
+        self._parked: list[Parked] = []
+        # Models with new requests or new holders, and GPUs whose load fell, in this step.
+        self._ready: list[Waiting] = []
+        self._eased: list[Gpu] = []
+        # When a full GPU will have room again if nothing else happens; at most one timer each.
+        self._rooms: Timers[Gpu] = Timers()
+        self._timed_mask = 0
+        # Entries in all heaps of `_parked`.
+        self._parked_count = 0
+        # Where the comparison of busy holders begins; moves on so that all get their turn.
+        self._cursor = 0
+        # Breaks ties of urgency.
+        self._sequence = 0
+
+    @property
+    def wakeup_ns(self) -> int | None:
+        """When a GPU gets room by the mere passing of time, if something waits for that."""
+        return self._rooms.next_ns if self._parked_count else None
+
+    def add_ready(self, waiting: Waiting) -> None:
+        """Look at a model in this step: it has a new request or a new holder."""
+        if not waiting.is_ready:
+            waiting.is_ready = True
+            self._ready.append(waiting)
+
+    def gpu_up(self, gpu: Gpu) -> None:
+        """A GPU can be used."""
+        while len(self._parked) <= gpu.index:
+            self._parked.append([])
+        self._idle_mask |= gpu.bit
+        self._eased.append(gpu)
+
+    def gpu_down(self, gpu: Gpu) -> None:
+        """A GPU cannot be used any more; nothing is outstanding on it."""
+        self._room_mask &= ~gpu.bit
+        self._idle_mask &= ~gpu.bit
+
+    def plan(self, now_ns: int) -> None:
+        """Send what can be sent."""
+        ready: Ready = []
+        for waiting in self._ready:
+            waiting.is_ready = False
+            if len(waiting):
+                self._offer(ready, waiting, None)
+        self._ready.clear()
+        self._find_room(ready, now_ns)
+        while ready:
+            _, _, waiting, source = heappop(ready)
+            self._dispatch(waiting, ready, now_ns)
+            if source is not None and self._room_mask & source.bit:
+                self._bring_up(source, ready)
+
+    def check(self) -> None:
+        """Assert the invariants of the header."""
+        for gpu in self._cluster.gpus:
+            is_idle = bool(self._idle_mask & gpu.bit)
+            is_up = bool(self._cluster.up_mask & gpu.bit)
+            assert is_idle == (is_up and not len(gpu.exec)), f"GPU {gpu.index}: idle={is_idle}"
+            for _, _, waiting in self._parked[gpu.index]:
+                assert waiting.parked_mask & gpu.bit, f"M-{waiting.model.model_id} parked unmarked"
+                runs_here = waiting.model.warm_mask & gpu.bit and len(waiting)
+                assert not (runs_here and self._room_mask & gpu.bit), f"GPU {gpu.index} has room"
+
+    def _find_room(self, ready: Ready, now_ns: int) -> None:
+        """Mark the GPUs that have got room, and bring up what is parked there."""
+        while (due := self._rooms.pop_due(now_ns)) is not None:
+            self._timed_mask &= ~due.bit
+            self._eased.append(due)
+        for gpu in self._eased:
+            if self._room_mask & gpu.bit or not self._cluster.up_mask & gpu.bit:
+                continue
+            if self._has_room(gpu, now_ns):
+                self._bring_up(gpu, ready)
+        self._eased.clear()
+
+    def _dispatch(self, waiting: Waiting, ready: Ready, now_ns: int) -> None:
+        """Send a batch of a model to the best GPU with room, or park it on all its holders."""
+        if not len(waiting):
+            return
+        candidates = waiting.model.warm_mask & self._room_mask
+        if not candidates:
+            self._park(waiting)
+            return
+        gpu = self._first_free(candidates, now_ns)
+        # A busy GPU may have fallen behind since it was marked.
+        has_room = self._idle_mask & gpu.bit or self._has_room(gpu, now_ns)
+        if has_room and self._start(waiting, waiting.model.instances[gpu.index], now_ns):
+            self._has_room(gpu, now_ns)
+        if len(waiting):
+            self._offer(ready, waiting, None)
+
+    def _offer(self, ready: Ready, waiting: Waiting, source: Gpu | None) -> None:
+        self._sequence += 1
+        heappush(ready, (waiting.urgency_ns(), self._sequence, waiting, source))
+
+    def _first_free(self, candidates: int, now_ns: int) -> Gpu:
+        """Return the GPU of a non-empty mask that will be free first."""
+        idle = candidates & self._idle_mask
+        if idle:
+            return self._cluster.gpus[(idle & -idle).bit_length() - 1]
+        gpus = self._cluster.gpus
+        mask = candidates >> self._cursor << self._cursor or candidates
+        best, best_ns = gpus[(mask & -mask).bit_length() - 1], FOREVER_NS
+        for _ in range(COMPARED_MAX):
+            gpu = gpus[(mask & -mask).bit_length() - 1]
+            free_ns = gpu.exec.available_ns(now_ns, 0)
+            if free_ns < best_ns:
+                best, best_ns = gpu, free_ns
+            mask &= mask - 1
+            if not mask:
+                break
+        self._cursor = best.index + 1
+        return best
+
+    def _park(self, waiting: Waiting) -> None:
+        """Enter a model into the heap of each holder that has no entry of it yet."""
+        missing = waiting.model.warm_mask & ~waiting.parked_mask
+        if not missing:
+            return
+        waiting.parked_mask |= missing
+        entry = (waiting.urgency_ns(), waiting.model.model_id, waiting)
+        for gpu in self._cluster.gpus_in(missing):
+            heappush(self._parked[gpu.index], entry)
+            self._parked_count += 1
+
+    def _bring_up(self, gpu: Gpu, ready: Ready) -> None:
+        """Move the most urgent parked model of a GPU with room to `ready`, if there is one."""
+        parked = self._parked[gpu.index]
+        while parked:
+            entered_ns, model_id, waiting = heappop(parked)
+            self._parked_count -= 1
+            waiting.parked_mask &= ~gpu.bit
+            if not len(waiting) or not waiting.model.warm_mask & gpu.bit:
+                continue
+            urgency_ns = waiting.urgency_ns()
+            if parked and urgency_ns > entered_ns and urgency_ns > parked[0][0]:
+                waiting.parked_mask |= gpu.bit
+                heappush(parked, (urgency_ns, model_id, waiting))
+                self._parked_count += 1
+                continue
+            self._offer(ready, waiting, gpu)
+            return
+
+    def _has_room(self, gpu: Gpu, now_ns: int) -> bool:
+        """Renew a GPU's room bit; if it is full, have it looked at when it has room again."""
+        free_ns = next_free_ns(gpu, now_ns)
+        room_ns = free_ns - self._config.schedule_ahead_ns
+        if room_ns < now_ns or not len(gpu.exec):
+            self._room_mask |= gpu.bit
+            return True
+        self._room_mask &= ~gpu.bit
+        if not self._timed_mask & gpu.bit:
+            self._timed_mask |= gpu.bit
+            self._rooms.set(room_ns + 1, gpu)
+        return False
+
+    def _start(self, waiting: Waiting, instance: Instance, now_ns: int) -> bool:
+        """Send the best batch of a model to a GPU; refuse what cannot make it there."""
+        assert instance.state is InstanceState.WARM, instance.describe()
+        gpu = instance.gpu
+        queue = waiting.alone if len(waiting.alone) else waiting.queue
+        size_bytes = waiting.payload_bytes * min(len(queue), waiting.model.sizes[-1])
+        start_ns = next_free_ns(gpu, now_ns, size_bytes)
+        index, batch, dropped = queue.choose(start_ns, instance.exec_ns)
+        for request in dropped:
+            self._refuse(request, instance, start_ns, has_batch=bool(batch), now_ns=now_ns)
+        if batch:
+            self._send(waiting, instance, batch, index, start_ns, now_ns)
+        return bool(batch)
+
+    def _send(
+        self,
+        waiting: Waiting,
+        instance: Instance,
+        batch: list[Request],
+        size_index: int,
+        start_ns: int,
+        now_ns: int,
+    ) -> None:
+        """Send one Infer."""
+        gpu, model = instance.gpu, instance.model
+        expected_ns = instance.exec_ns[size_index]
+        ahead_ns = self._config.schedule_ahead_ns
+        latest_ns = min(
+            max(now_ns + MS + ahead_ns, start_ns + ahead_ns),
+            batch[-1].deadline_ns - expected_ns,
+        )
+        demand, advance = model.demand, self._ledger.advance
+        for request in batch:
+            advance(request, ASSIGNED)
+            request.attempts += 1
+            demand.assign(request)
+        payloads = tuple([request.payload for request in batch])
+        sizes = tuple([len(payload) for payload in payloads])
+        sent_bytes = sum(sizes)
+        instance.inflight += 1
+        gpu.touch(instance)
+        action_id = self._ledger.next_action_id()
+        gpu.exec.add(action_id, duration_ns=expected_ns, now_ns=now_ns)
+        self._idle_mask &= ~gpu.bit
+        pending = PendingInfer(
+            action_id,
+            instance,
+            batch,
+            size_index,
+            expected_ns,
+            start_ns,
+            latest_ns,
+            now_ns,
+            sent_bytes,
+            len(waiting),
+            model.warm_mask.bit_count(),
+        )
+        action = Infer(
+            action_id,
+            model.model_id,
+            gpu.gpu_id,
+            now_ns,
+            latest_ns,
+            expected_ns,
+            len(batch),
+            sizes,
+        )
+        self._ledger.send(pending, action, payloads if sent_bytes else ())
+
+    def note_done(self, gpu: Gpu) -> None:
+        """An Infer of a GPU ended: renew its idle bit and look at it in this step."""
+        if not len(gpu.exec) and self._cluster.up_mask & gpu.bit:
+            self._idle_mask |= gpu.bit
+        self._eased.append(gpu)
+
+    def _refuse(
+        self, request: Request, instance: Instance, start_ns: int, *, has_batch: bool, now_ns: int
+    ) -> None:
+        """Answer a request that no batch on the first free GPU can serve in time."""
+        done_ns = start_ns + instance.exec_ns[0]
+        late_ns = done_ns - request.internal_deadline_ns
+        if late_ns <= 0 and has_batch:
+            status, why = Status.SKIPPED, "given up for a larger batch of later requests"
+        else:
+            status = Status.COULD_NOT_START_IN_TIME
+            why = f"would be done {late_ns / MS:.1f} ms too late"
+        self._ledger.respond(request, status, now_ns, message=refusal(request, why))
+
+
+def refusal(request: Request, why: str) -> str:
+    """Return the message of a refused request: what was predicted, what was allowed."""
+    slo_ms = (request.deadline_ns - request.arrived_at_ns) / MS
+    return f"{why} (SLO {slo_ms:.1f} ms); try again when load falls, or allow more time"

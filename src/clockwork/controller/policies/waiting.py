@@ -1,0 +1,69 @@
+"""Requests of one model that wait, and what the policy remembers about the model meanwhile."""
+
+from typing import Final
+
+from clockwork.controller.cluster import Model
+from clockwork.controller.ledger import Request
+from clockwork.controller.policies.admission import Terms
+from clockwork.parts.batching import BatchQueue, BatchSizes
+
+_ONE_BY_ONE: Final = BatchSizes([1])
+
+
+class Waiting:
+    """One model's queues."""
+
+    __slots__ = (
+        "alone",
+        "is_ready",
+        "model",
+        "parked_mask",
+        "payload_bytes",
+        "queue",
+        "terms",
+        "timer_ns",
+    )
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.queue: BatchQueue[Request] = BatchQueue(model.batch_sizes)
+        # Requests whose batch failed: each runs alone, so that only the culprit fails again.
+        self.alone: BatchQueue[Request] = BatchQueue(_ONE_BY_ONE)
+        # GPUs in whose heap the model is entered.
+        self.parked_mask = 0
+        # True while it is on the list of models to dispatch in this step.
+        self.is_ready = False
+        # When its first request becomes hopeless, as far as a timer is set; None without timer.
+        self.timer_ns: int | None = None
+        # What the SLO of the last request meant; None before the first.
+        self.terms: Terms | None = None
+        # Input size of the last request.
+        self.payload_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.queue) + len(self.alone)
+
+    def push(self, request: Request) -> None:
+        """Queue a request."""
+        target = self.alone if request.must_run_alone else self.queue
+        target.push(request.internal_deadline_ns, request)
+
+    @property
+    def first_deadline_ns(self) -> int:
+        """The earliest internal deadline. Not empty."""
+        return min(queue.first_deadline_ns for queue in (self.queue, self.alone) if len(queue))
+
+    def urgency_ns(self) -> int:
+        """Return the latest start of the batch that would be next. Not empty."""
+        exec_ns = self.model.exec_ns
+        if self.alone:
+            return self.alone.latest_start_ns(exec_ns)
+        return self.queue.latest_start_ns(exec_ns)
+
+    def drop_hopeless(self, before_ns: int) -> list[Request]:
+        """Remove and return the requests with an internal deadline before `before_ns`."""
+        return self.queue.drop_hopeless(before_ns) + self.alone.drop_hopeless(before_ns)
+
+    def drain(self) -> list[Request]:
+        """Remove and return all requests."""
+        return self.queue.drain() + self.alone.drain()

@@ -1,0 +1,227 @@
+"""The phases from the first worker to the first inference (SPEC 3).
+
+::
+
+    QUERYING  --all workers reported (or `WORKERS_WAIT_NS` passed)--> WAITING
+    WAITING   --first LoadModel, or workers hold models already-->    LOADING
+    LOADING   --no load under way and no activity for the timeout-->  SERVING
+
+Infer and LS that arrive before SERVING are held and answered with status 5, at the latest after
+`bounce_after_ns`: this keeps impatient clients from spinning; the client library asks again.
+LoadModel requests that arrive while workers are being queried wait until they have reported.
+
+Not here: how models are loaded (``catalogue.py``) and workers read (``fleet.py``).
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Final
+
+from clockwork.controller.catalogue import Catalogue
+from clockwork.controller.cluster import Cluster
+from clockwork.controller.config import ControllerConfig
+from clockwork.controller.fleet import Fleet
+from clockwork.controller.ledger import Ledger
+from clockwork.controller.printing import cluster_lines
+from clockwork.messages.controller_io import Say, ToClient
+from clockwork.messages.ids import ClientId
+from clockwork.messages.requests import (
+    InferRequest,
+    InferResponse,
+    LoadModelRequest,
+    LsRequest,
+    LsResponse,
+)
+from clockwork.messages.status import Status
+from clockwork.units import SECOND
+
+WORKERS_WAIT_NS: Final = 10 * SECOND
+"""How long to wait for workers before starting with those that are there (chosen)."""
+HELD_MAX: Final = 10_000
+"""Infer and LS requests held at once; more are answered at once (chosen)."""
+INITIALIZING: Final = "Controller initializing"
+"""The message of status 5 (original)."""
+
+
+class Phase(Enum):
+    """Where the startup is."""
+
+    QUERYING = "querying"
+    WAITING = "waiting"
+    LOADING = "loading"
+    SERVING = "serving"
+
+
+class Startup:
+    """Runs the phases; `plan` moves them on."""
+
+    def __init__(
+        self,
+        *,
+        config: ControllerConfig,
+        cluster: Cluster,
+        ledger: Ledger,
+        fleet: Fleet,
+        catalogue: Catalogue,
+    ) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._ledger = ledger
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self.phase = Phase.QUERYING
+        # None before the first step.
+        self._began_at_ns: int | None = None
+        self._last_activity_ns = 0
+        # When the next countdown line is due.
+        self._countdown_ns = 0
+        # Requests to be bounced: (when, client, request), oldest first.
+        self._held: deque[tuple[int, ClientId, InferRequest | LsRequest]] = deque()
+        # LoadModel requests that came while workers were queried.
+        self._early: list[tuple[ClientId, LoadModelRequest]] = []
+
+    @property
+    def wakeup_ns(self) -> int | None:
+        """When a phase, a countdown line or a bounce is due."""
+        times = [self._held[0][0]] if self._held else []
+        if self.phase is Phase.QUERYING and self._began_at_ns is not None:
+            times.append(self._began_at_ns + WORKERS_WAIT_NS)
+        if self.phase is Phase.LOADING:
+            end_ns = self._last_activity_ns + self._config.load_stage_timeout_ns
+            times.append(min(self._countdown_ns, end_ns + 1))
+        return min(times, default=None)
+
+    def hold(self, client_id: ClientId, request: InferRequest | LsRequest, now_ns: int) -> None:
+        """Keep a request that cannot be served yet."""
+        if len(self._held) >= HELD_MAX:
+            self._bounce(client_id, request)
+        else:
+            self._held.append((now_ns + self._config.bounce_after_ns, client_id, request))
+
+    def load(self, client_id: ClientId, request: LoadModelRequest, now_ns: int) -> None:
+        """Take in a LoadModel: the first one begins the load phase."""
+        if self.phase is Phase.QUERYING:
+            self._early.append((client_id, request))
+            return
+        self._begin_loading(now_ns)
+        self._note_activity(now_ns)
+        self._catalogue.load(client_id, request)
+
+    def on_result(self, now_ns: int) -> None:
+        """Count a worker's result as activity."""
+        if self.phase is Phase.LOADING:
+            self._note_activity(now_ns)
+
+    def plan(self, now_ns: int) -> None:
+        """Move on as far as time and events allow."""
+        if self._began_at_ns is None:
+            self._begin(now_ns)
+        while self._held and self._held[0][0] <= now_ns:
+            _, client_id, request = self._held.popleft()
+            self._bounce(client_id, request)
+        if self.phase is Phase.QUERYING:
+            self._end_querying(now_ns)
+        if self.phase is Phase.LOADING:
+            self._count_down(now_ns)
+
+    def _begin(self, now_ns: int) -> None:
+        self._began_at_ns = now_ns
+        self._say("(Startup) Running ControllerStartup")
+        self._say("(Startup-1) Bouncing LS and Infer requests until startup is complete")
+        self._say("(Startup-2) Querying current worker state")
+
+    def _end_querying(self, now_ns: int) -> None:
+        """Go on when all workers have reported, or some and the rest took too long."""
+        assert self._began_at_ns is not None
+        is_late = now_ns >= self._began_at_ns + WORKERS_WAIT_NS
+        ready = [worker.worker_id for worker in self._cluster.workers if worker.is_ready]
+        if not self._fleet.is_complete and not (is_late and ready):
+            if is_late:
+                self._began_at_ns = now_ns
+            return
+        for worker in self._cluster.workers:
+            if not worker.is_ready:
+                self._say(f"Worker {worker.worker_id} has not reported; starting without it")
+        self._say_state()
+        self.phase = Phase.WAITING
+        self._say("(Startup-3) Awaiting LoadModel requests from clients")
+        if self._cluster.models:
+            self._begin_loading(now_ns)
+        early, self._early = self._early, []
+        for client_id, request in early:
+            self.load(client_id, request, now_ns)
+
+    def _begin_loading(self, now_ns: int) -> None:
+        if self.phase is Phase.WAITING:
+            self.phase = Phase.LOADING
+            self._say("(Startup-4) LoadModelStage has begun")
+            self._note_activity(now_ns)
+
+    def _note_activity(self, now_ns: int) -> None:
+        self._last_activity_ns = now_ns
+        self._countdown_ns = now_ns + self._config.load_stage_timeout_ns // 2
+
+    def _count_down(self, now_ns: int) -> None:
+        """End the load phase after its timeout, saying so in advance."""
+        left_ns = self._last_activity_ns + self._config.load_stage_timeout_ns - now_ns
+        if not self._catalogue.is_idle:
+            self._note_activity(now_ns)
+        elif left_ns < 0:
+            self._serve()
+        elif now_ns >= self._countdown_ns:
+            self._countdown_ns = now_ns + SECOND
+            seconds = left_ns / SECOND
+            self._say(f"(Startup-5) LoadModelStage ending in {seconds:.0f} seconds...", end="\r")
+
+    def _serve(self) -> None:
+        self._say("(Startup-6) LoadModelStage complete.  Printing loaded models: ")
+        self._say_state()
+        self._say("(Startup-end) Transitioning to scheduler")
+        self._say_scheduler()
+        self.phase = Phase.SERVING
+        while self._held:
+            _, client_id, request = self._held.popleft()
+            self._bounce(client_id, request)
+        self._say(" * Admitting inference requests")
+
+    def _say_state(self) -> None:
+        for line in cluster_lines(self._cluster):
+            self._say(line)
+        self._say("")
+
+    def _say_scheduler(self) -> None:
+        """Print what the scheduler starts with (SPEC 4.3)."""
+        cluster, config = self._cluster, self._config
+        for model in cluster.models.values():
+            for size, exec_ns in zip(model.profile.batch_sizes, model.profile.exec_ns, strict=True):
+                if size not in model.sizes and size <= config.max_batch:
+                    source = model.info.source
+                    self._say(f"Excluding b{size} with estimate {exec_ns}model={source}")
+        workers = sum(worker.is_ready for worker in cluster.workers)
+        pages = sum(gpu.pages for gpu in cluster.gpus)
+        per_gpu = pages // max(len(cluster.gpus), 1)
+        model_pages = sum(model.pages for model in cluster.models.values())
+        self._say(f"Created {len(cluster.models)} models")
+        self._say(f"Created {len(cluster.gpus)} GPUs on {workers} Workers")
+        self._say(f"Total GPU capacity {pages} pages ({per_gpu} per GPU).")
+        share = 100 * model_pages // max(pages, 1)
+        self._say(f"Total model pages {model_pages} ({share}% oversubscription).")
+
+    def _bounce(self, client_id: ClientId, request: InferRequest | LsRequest) -> None:
+        response: InferResponse | LsResponse
+        if isinstance(request, InferRequest):
+            response = InferResponse(
+                request.user_request_id,
+                Status.INITIALIZING,
+                INITIALIZING,
+                request.model_id,
+                0,
+                0,
+                False,
+            )
+        else:
+            response = LsResponse(request.user_request_id, Status.INITIALIZING, INITIALIZING, ())
+        self._ledger.effects.append(ToClient(client_id, response, b""))
+
+    def _say(self, text: str, end: str = "\n") -> None:
+        self._ledger.effects.append(Say(text, end))

@@ -1,0 +1,155 @@
+"""Tracks how much GPU time models need, and tells which model most needs to be loaded.
+
+A demand is execution time scaled by the time that there is for it, in units of a capacity C (the
+default SLO): a demand of C keeps one GPU busy. A model has two: *execution demand* counts requests
+until they are done; *load demand* counts requests only while loading weights could still help
+them. A GPU's load is the share of its models' execution demand that falls to it; a model's demand
+spreads over the GPUs that hold it in proportion to their weights C / load.
+
+Invariants: a request's load demand is subtracted once, when it is put into an action or when it
+expires; a GPU's load is its idle load plus the sum of the shares given to it.
+
+Source: clockwork 4.7.2 (LoadTracker). The original redistributes over all holders at each change
+and keeps sorted lists per GPU. Here a model is redistributed only when its demand has moved by a
+quarter of a request per holder since the last time, which makes the cost per request independent
+of the number of holders; each holder's load is off by at most that quarter per model.
+
+Not here: which GPU takes a load and what is evicted (``controller/policies/placement.py``).
+"""
+
+from collections import deque
+from typing import Final, Protocol
+
+from clockwork.units import MS
+
+IDLE_LOAD: Final = 1 * MS
+"""Load of a GPU without demand: always assume a little work (original)."""
+
+
+class Claim(Protocol):
+    """The part of a request that this module reads and writes."""
+
+    # Demand for execution; constant.
+    exec_demand: int
+    # Demand for loading; set to 0 when it has been subtracted.
+    load_demand: int
+    # When loading weights stops being of use to it.
+    load_expires_at_ns: int
+
+
+class GpuDemand:
+    """How much demand falls to one GPU."""
+
+    __slots__ = ("load",)
+
+    def __init__(self) -> None:
+        self.load = IDLE_LOAD
+
+
+class ModelDemand:
+    """How much demand there is for one model, and who carries it."""
+
+    __slots__ = ("_claims", "_distributed", "_holders", "_shares", "_step", "exec_demand", "load")
+
+    def __init__(self) -> None:
+        # Sum of `exec_demand` over requests that are not answered yet.
+        self.exec_demand = 0
+        # Sum of `load_demand` over claims that are still waiting and young enough.
+        self.load = 0
+        # Claims in order of arrival; those already subtracted are skipped.
+        self._claims: deque[Claim] = deque()
+        # GPUs that hold or are loading the model, and what each was given last.
+        self._holders: list[GpuDemand] = []
+        self._shares: list[int] = []
+        # `exec_demand` at the last distribution, and how far it may move until the next.
+        self._distributed = 0
+        self._step = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nobody needs the model."""
+        return self.exec_demand == 0 and self.load == 0
+
+    def arrive(self, claim: Claim, now_ns: int) -> None:
+        """Count a request that was admitted."""
+        self.forget_expired(now_ns)
+        self.load += claim.load_demand
+        self._claims.append(claim)
+        self.exec_demand += claim.exec_demand
+        self._step = claim.exec_demand or self._step
+        self._redistribute_if_moved()
+
+    def assign(self, claim: Claim) -> None:
+        """Stop counting a request for loading: it is in an action, or given up."""
+        self.load -= claim.load_demand
+        claim.load_demand = 0
+
+    def finish(self, claim: Claim) -> None:
+        """Stop counting a request for execution: it is answered."""
+        self.exec_demand -= claim.exec_demand
+        assert self.exec_demand >= 0, f"execution demand {self.exec_demand}"
+        self._redistribute_if_moved()
+
+    def forget_expired(self, now_ns: int) -> None:
+        """Subtract the load demand of claims that loading cannot help any more."""
+        claims = self._claims
+        while claims and (claims[0].load_demand == 0 or claims[0].load_expires_at_ns <= now_ns):
+            claim = claims.popleft()
+            self.load -= claim.load_demand
+            claim.load_demand = 0
+
+    def add_holder(self, gpu: GpuDemand) -> None:
+        """A GPU got the model, or is about to."""
+        self._holders.append(gpu)
+        self._shares.append(0)
+        self._distribute()
+
+    def remove_holder(self, gpu: GpuDemand) -> None:
+        """A GPU lost the model."""
+        position = self._holders.index(gpu)
+        gpu.load -= self._shares[position]
+        del self._holders[position], self._shares[position]
+        self._distribute()
+
+    def priority(self, capacity: int, now_ns: int) -> int:
+        """Return the load demand that the model's holders do not satisfy; <= 0: none.
+
+        A holder serves ``C * required / load`` of what is required of it (its share of the load
+        demand), so an overloaded one leaves a part unserved. O(holders).
+        """
+        self.forget_expired(now_ns)
+        if not self._holders or not self.load:
+            return self.load
+        weights = [capacity / gpu.load for gpu in self._holders]
+        total = sum(weights)
+        served = sum(self.load * weight / total * weight for weight in weights)
+        return self.load - int(served)
+
+    def check(self) -> None:
+        """Assert that sums are the sums of their parts."""
+        load = sum(claim.load_demand for claim in self._claims)
+        assert self.load == load, f"load demand {self.load}, claims {load}"
+        assert len(self._holders) == len(self._shares)
+        assert self.exec_demand >= 0, f"execution demand {self.exec_demand}"
+
+    def _redistribute_if_moved(self) -> None:
+        moved = self.exec_demand - self._distributed
+        if abs(moved) * 4 >= self._step * len(self._holders) and self._holders:
+            self._distribute()
+
+    def _distribute(self) -> None:
+        """Share the execution demand out in proportion to how free the holders are."""
+        self._distributed = self.exec_demand
+        holders, shares = self._holders, self._shares
+        if len(holders) == 1:  # the usual case, and the one that has to be quick
+            holders[0].load += self.exec_demand - shares[0]
+            shares[0] = self.exec_demand
+            return
+        for position, gpu in enumerate(holders):
+            gpu.load -= shares[position]
+        weights = [1.0 / gpu.load for gpu in holders]
+        total = sum(weights)
+        for position, gpu in enumerate(holders):
+            share = int(self.exec_demand * weights[position] / total)
+            shares[position] = share
+            gpu.load += share

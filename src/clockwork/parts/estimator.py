@@ -1,0 +1,54 @@
+"""Estimates a duration from its last measurements: a window of 10, its 99th percentile.
+
+The rule for new evidence: the profile is the window's first sample, so measurements take over
+gently, and a measurement above twice the current estimate counts as twice the estimate. One
+outlier therefore raises an estimate at most twofold and is forgotten ten measurements later, while
+a real slow-down is believed within log2 of its size.
+
+Source: clockwork 4.7 (window percentile, linear interpolation); the original forgets the profile
+at the first measurement and takes outliers at face value.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+from typing import Final
+
+WINDOW: Final = 10
+"""Measurements that count (original)."""
+PERCENT: Final = 99
+"""The percentile that is promised (original)."""
+OUTLIER_RATIO: Final = 2
+"""A measurement counts as at most this many times the estimate (chosen, see above)."""
+
+
+def percentile(ordered: list[int], percent: int) -> int:
+    """Return the percentile of a non-empty ascending list, interpolated linearly, rounded down."""
+    index, hundredths = divmod(percent * (len(ordered) - 1), 100)
+    below = ordered[index]
+    if not hundredths:
+        return below
+    return below + (ordered[index + 1] - below) * hundredths // 100
+
+
+class Estimator:
+    """The expected duration of one kind of task; read `estimate_ns`, feed `add`."""
+
+    __slots__ = ("_ordered", "_recent", "estimate_ns")
+
+    def __init__(self, profile_ns: int) -> None:
+        assert profile_ns > 0, f"profile must be positive: {profile_ns}"
+        # The expected duration now.
+        self.estimate_ns = profile_ns
+        # The samples in the window, oldest first, and the same in ascending order.
+        self._recent = deque((profile_ns,))
+        self._ordered = [profile_ns]
+
+    def add(self, measured_ns: int) -> None:
+        """Take in one measurement and renew the estimate."""
+        sample = min(max(measured_ns, 1), self.estimate_ns * OUTLIER_RATIO)
+        ordered = self._ordered
+        if len(ordered) == WINDOW:
+            del ordered[bisect_left(ordered, self._recent.popleft())]
+        self._recent.append(sample)
+        insort(ordered, sample)
+        self.estimate_ns = percentile(ordered, PERCENT)
