@@ -1,20 +1,24 @@
 """What a model directory says about itself: ``model.json``, read, checked and written.
 
 A model directory holds ``model.json``, ``code.onnx`` (the graph, with its large weights as inputs)
-and ``weights.bin`` (one blob of 64-byte aligned tensors). An emulated model needs ``model.json``
-alone: it has `weights_bytes` and measurements, and no table of weights.
+and ``weights.bin`` (those weights, 64-byte aligned, exactly as they lie in a weights cache). It may
+hold a second pair that is tuned for one kind of processor. An emulated model needs ``model.json``
+alone: it has `weights_bytes` and measurements, and no code.
 
 Invariants of a `ModelFile` that `read_model_file` returned: at least one batch size, ascending;
-every weight lies inside ``weights.bin`` after the one before; sizes agree with shapes.
+every weight lies inside its file and after the one before; sizes agree with shapes and types.
 
-Not here: what turns an ONNX file into a directory (`models.compile`), how weights are put into
-pages (`models.packing`).
+Source: the original keeps a page layout in the file and refuses workers with another page size
+(SPEC 5.8). Ours has none: a weights cache shows a model's pages at consecutive addresses, so that
+the file's own layout is the layout in any cache (``docs/adr/0004-pages-are-scattered.md``).
+
+Not here: what turns an ONNX file into a directory (`models.compile`), and what runs it
+(`engines.onnx`).
 """
 
 import hashlib
 import os
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +27,7 @@ from msgspec import Struct, field
 
 from clockwork.errors import ModelError
 from clockwork.messages.models import ModelProfile, TensorSpec
-from clockwork.models.packing import pack
+from clockwork.models.dtypes import size_bytes_of
 
 FORMAT_VERSION: Final = 1
 """What this version writes; others are refused."""
@@ -32,20 +36,38 @@ CODE_NAME: Final = "code.onnx"
 WEIGHTS_NAME: Final = "weights.bin"
 EMULATED: Final = "emulated"
 """The device kind of figures that no device of this machine measured."""
-
-_CHUNK_BYTES: Final = 1 << 20
+ALIGN_BYTES: Final = 64
+"""Where tensors may start: a cache line, and the widest vector register."""
 
 
 class WeightSpec(Struct, frozen=True):
-    """One tensor of ``weights.bin``, which is an input of ``code.onnx``."""
+    """One tensor of a weights file, which is an input of the code."""
 
     name: str
-    # numpy's name of the type, as in TensorSpec.
+    # As in TensorSpec.
     dtype: str
     shape: tuple[int, ...]
-    # First byte in weights.bin; a multiple of 64.
+    # First byte in the file; a multiple of 64.
     offset: int
-    size_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor."""
+        return size_bytes_of(self.dtype, self.shape)
+
+
+class Code(Struct, frozen=True):
+    """A graph and its weights: two files that belong together."""
+
+    # Names of the files in the model directory.
+    file: str
+    weights_file: str
+    # Bytes of the weights file, padding between tensors included.
+    weights_bytes: int
+    # In the order of their offsets; empty if the graph holds all of its weights.
+    weights: tuple[WeightSpec, ...]
+    # The only runtime that may run it; empty: any.
+    runtime: str = ""
 
 
 class Measurement(Struct, frozen=True):
@@ -90,11 +112,13 @@ class ModelFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: tuple[TensorSpec, ...]
     # Supported batch sizes, ascending.
     batch_sizes: tuple[int, ...]
-    # Bytes of all weights, without what packing and alignment add.
+    # What the weights take of a weights cache.
     weights_bytes: int
-    # In the order of their offsets; empty for an emulated model, or if all of them are in the code.
-    weights: tuple[WeightSpec, ...] = ()
-    # File name to sha256, in hexadecimal; the files that make the model a real one.
+    # What every processor can run; absent for an emulated model.
+    code: Code | None = None
+    # Kind of processor (`models.hardware`) to code that only that kind runs, but faster.
+    tuned: Mapping[str, Code] = field(default_factory=dict)
+    # File name to sha256, in hexadecimal.
     checksums: Mapping[str, str] = field(default_factory=dict)
     origin: Origin | None = None
     # Device kind ("cpu-1core", "emulated", ...) to what was measured on it.
@@ -102,16 +126,11 @@ class ModelFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Only for models that take one image.
     image: ImageInfo | None = None
 
-    @property
-    def is_emulated(self) -> bool:
-        """True if there is no code: only an emulated device can run it."""
-        return CODE_NAME not in self.checksums
-
 
 def read_model_file(directory: Path) -> ModelFile:
     """Return what ``model.json`` of `directory` says, checked for consistency.
 
-    The other files are not opened; see `check_files`.
+    The other files are not opened.
 
     Raises:
         ModelError: it is missing, is no JSON, lacks a field, contradicts itself, or was written
@@ -148,21 +167,6 @@ def write_model_file(directory: Path, model: ModelFile) -> None:
     draft.replace(path)
 
 
-def check_files(directory: Path, model: ModelFile) -> None:
-    """Check that the other files of `directory` are whole.
-
-    Reads them once.
-
-    Raises:
-        ModelError: a file is missing, too short, or not the one that `model` was written for.
-    """
-    for name, expected in model.checksums.items():
-        if sha256_of(directory / name) != expected:
-            raise ModelError(
-                f"{directory / name} is damaged: its checksum is not the one in {MODEL_NAME}"
-            )
-
-
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal.
 
@@ -191,14 +195,25 @@ def measurement_of(model: ModelFile, device_kind: str) -> Measurement | None:
 
 
 def profile_of(
-    model: ModelFile, *, page_bytes: int, device_kind: str, batch_max: int, exec_max_ns: int
+    model: ModelFile,
+    *,
+    page_bytes: int,
+    device_kind: str,
+    batch_max: int,
+    exec_max_ns: int,
+    code: Code | None = None,
 ) -> ModelProfile:
     """Return what a worker with these pages and devices reports about `model`.
 
     Batch sizes above `batch_max`, and those that run longer than `exec_max_ns`, are left out; the
-    smallest is always kept (SPEC 5.2).
+    smallest is always kept (SPEC 5.2). `weights_pages` is at least 1: a model without weights
+    still is either warm or cold.
+
+    Args:
+        code: what the worker runs, if it differs from what every worker can run.
     """
     measured = measurement_of(model, device_kind) or Measurement(exec_ns={}, load_ns=0)
+    weights_bytes = model.weights_bytes if code is None else code.weights_bytes
     smallest = model.batch_sizes[0]
     kept = tuple(
         size
@@ -211,8 +226,8 @@ def profile_of(
         batch_sizes=kept,
         exec_ns=tuple(measured.exec_ns.get(size, 0) for size in kept),
         load_ns=measured.load_ns,
-        weights_bytes=model.weights_bytes,
-        weights_pages=_weights_pages(model, page_bytes),
+        weights_bytes=weights_bytes,
+        weights_pages=max(1, -(-weights_bytes // page_bytes)),
     )
 
 
@@ -220,36 +235,43 @@ class _Version(Struct):
     format: int
 
 
-def _weights_pages(model: ModelFile, page_bytes: int) -> int:
-    """Return at least 1: a model without weights still is either warm or cold."""
-    if model.is_emulated:
-        return max(1, -(-model.weights_bytes // page_bytes))
-    return max(1, pack([weight.size_bytes for weight in model.weights], page_bytes).page_count)
-
-
 def _check(model: ModelFile, path: Path) -> None:
+    for complaint in (*_complaints(model), *_code_complaints(model)):
+        raise ModelError(f"{path}: {complaint}")
+
+
+def _complaints(model: ModelFile) -> Iterator[str]:
     sizes = model.batch_sizes
     if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
-        raise ModelError(f"{path}: batch_sizes must ascend from at least 1, not {list(sizes)}")
+        yield f"batch_sizes must ascend from at least 1, not {list(sizes)}"
     if model.weights_bytes < 0:
-        raise ModelError(f"{path}: weights_bytes is {model.weights_bytes}, it must be 0 or more")
+        yield f"weights_bytes is {model.weights_bytes}, it must be 0 or more"
     for tensor in (*model.inputs, *model.outputs):
         if tensor.item_bytes < 1 or min(tensor.shape, default=0) < 0:
-            raise ModelError(f"{path}: tensor {tensor.name!r} has no possible size")
+            yield f"tensor {tensor.name!r} has no possible size"
     for kind, measured in model.measurements.items():
         if min((measured.load_ns, *measured.exec_ns.values())) < 0:
-            raise ModelError(f"{path}: measurements of {kind!r} are negative")
-    _check_weights(model, path)
+            yield f"measurements of {kind!r} are negative"
 
 
-def _check_weights(model: ModelFile, path: Path) -> None:
+def _code_complaints(model: ModelFile) -> Iterator[str]:
+    for code in (*filter(None, [model.code]), *model.tuned.values()):
+        for name in (code.file, code.weights_file):
+            if Path(name).name != name:
+                yield f"{name!r} is not the name of a file in the directory"
+            if name not in model.checksums:
+                yield f"{name} has no checksum"
+        yield from _weight_complaints(code)
+
+
+def _weight_complaints(code: Code) -> Iterator[str]:
     end = 0
-    for weight in model.weights:
-        if weight.offset < end or weight.size_bytes < 1 or weight.offset % 64:
-            raise ModelError(f"{path}: weight {weight.name!r} has no possible place")
-        if weight.size_bytes % max(1, prod(weight.shape)):
-            raise ModelError(f"{path}: weight {weight.name!r} has a size unlike its shape")
-        end = weight.offset + weight.size_bytes
-    total = sum(weight.size_bytes for weight in model.weights)
-    if model.weights and total != model.weights_bytes:
-        raise ModelError(f"{path}: weights_bytes is {model.weights_bytes}, weights add to {total}")
+    for weight in code.weights:
+        if weight.offset < end or weight.offset % ALIGN_BYTES or min(weight.shape, default=0) < 0:
+            yield f"weight {weight.name!r} has no possible place"
+        try:
+            end = weight.offset + weight.size_bytes
+        except KeyError:
+            yield f"weight {weight.name!r} has the unknown type {weight.dtype!r}"
+    if end > code.weights_bytes:
+        yield f"{code.weights_file} has {code.weights_bytes} bytes, its weights end at {end}"
