@@ -19,8 +19,9 @@ import numpy as np
 import uvloop
 
 from clockwork.live.process import keep_freed_memory
+from clockwork.live.traffic import Flusher
 from clockwork.live.vocabulary import AT_CLIENT, CONTROLLER_TO_CLIENT, Message
-from clockwork.live.wire import Connection, Flusher
+from clockwork.live.wire import Connection
 from clockwork.messages.ids import ModelId
 from clockwork.messages.requests import InferRequest, InferResponse
 from clockwork.messages.role import Payload

@@ -32,7 +32,7 @@ class Hello(Struct, frozen=True, array_like=True):
 
 
 class Refusal(Struct, frozen=True, array_like=True):
-    """The last frame of a side that closes the connection because of what the peer did."""
+    """The last frame of a side that closes the connection on purpose: why."""
 
     reason: str
 

@@ -14,7 +14,8 @@ large payloads are handed to the socket as they are. A peer that does not read i
 `outgoing_bytes_max` wait for it. What arrives: at most READ_TURN_BYTES per turn, then the other
 connections get theirs.
 
-Not here: what messages mean; listening and dialling (`clockwork.live.connecting`).
+Not here: what messages mean (`clockwork.live.vocabulary`), how they look (`clockwork.live.frames`),
+who listens and who dials.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ from clockwork.live.frames import (
     FrameReader,
     encode_header,
 )
+from clockwork.live.traffic import Flusher, TrafficCounter
 from clockwork.live.vocabulary import (
     GREETING,
     Hello,
@@ -90,42 +92,6 @@ class WireLimits(Struct, frozen=True):
     hello_timeout_s: float = HELLO_TIMEOUT_S
 
 
-class Traffic:
-    """Counters of messages and bytes, preambles and headers included; add what connections did."""
-
-    __slots__ = ("bytes_received", "bytes_sent", "messages_received", "messages_sent")
-
-    def __init__(self) -> None:
-        self.bytes_sent = 0
-        self.bytes_received = 0
-        self.messages_sent = 0
-        self.messages_received = 0
-
-
-class Flusher:
-    """Writes out what was queued during one turn of the loop, for all connections of a process.
-
-    It runs by itself at the next turn; a driver calls `flush` as soon as a batch's effects are
-    carried out, which saves that turn.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._dirty: list[Connection] = []
-
-    def add(self, connection: "Connection") -> None:
-        """Have `connection` write what it has queued, soon."""
-        if not self._dirty:
-            self._loop.call_soon(self.flush)
-        self._dirty.append(connection)
-
-    def flush(self) -> None:
-        """Have everything written now."""
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            connection.flush()
-
-
 class Connection(asyncio.BufferedProtocol):
     """One side of a connection. Give it to `loop.create_connection` or `create_server`."""
 
@@ -136,7 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         flusher: Flusher,
         *,
         limits: WireLimits | None = None,
-        traffic: Traffic | None = None,
+        traffic: TrafficCounter | None = None,
         credentials: bytes = b"",
     ) -> None:
         self.state = State.GREETING
@@ -144,7 +110,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = "?"
         # What the peer said of itself; None until `on_ready`.
         self.hello: Hello | None = None
-        self.traffic = traffic or Traffic()
+        self.traffic = traffic or TrafficCounter()
         self.clock = ClockOffset()
         self._handler = handler
         self._vocabulary = vocabulary
@@ -226,7 +192,7 @@ class Connection(asyncio.BufferedProtocol):
             self._check_outgoing(transport)
 
     def refuse(self, reason: str) -> None:
-        """Close because of what the peer did, and tell it why."""
+        """Close after telling the peer why."""
         self.send(Refusal(reason=reason))
         self.close(reason)
 
@@ -290,7 +256,7 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(str(error))
             return
         except PeerRefusedError as refusal:
-            self.abort(f"the other side refused: {refusal}")
+            self.abort(f"the other side closed the connection: {refusal}")
             return
         traffic.messages_received += reader.frame_count - frames_before
         # The loop reads this connection again at once as long as reads fill what they are offered.
