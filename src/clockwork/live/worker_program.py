@@ -1,0 +1,247 @@
+"""The worker process: listens for a controller and puts a worker role to work on devices.
+
+One controller at a time. Another is refused with a reason while the first is there; a first one
+that died without a word is found out by TCP's keep-alive in about 10 s. Models and warm weights
+stay when a controller leaves, for the next one.
+
+Clocks are translated here and nowhere else (SPEC 2.8): windows come in as instants of the
+controller's clock and go on as instants of ours; results go the other way.
+
+On SIGINT or SIGTERM queued actions are cancelled, running ones are finished and reported, and the
+process ends with 0. A second signal does not wait for devices.
+
+Source: SPEC 1.1, 1.2, 5.10, 6.5.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from typing import Final
+
+import uvloop
+
+from clockwork.live.dialling import listen, port_of
+from clockwork.live.options import WorkerSettings
+from clockwork.live.process import calm_garbage_collector, keep_freed_memory
+from clockwork.live.traffic import Flusher
+from clockwork.live.traffic import Flusher
+from clockwork.live.vocabulary import AT_WORKER, Message
+from clockwork.live.wire import Connection
+from clockwork.live.worker_console import WorkerConsole
+from clockwork.live.worker_devices import make_devices
+from clockwork.messages.role import Payload
+from clockwork.messages.worker_io import (
+    ActionArrived,
+    ControllerLost,
+    SendResult,
+    Shutdown,
+    WorkerEvent,
+    WorkerSay,
+)
+from clockwork.parts.clock_offset import shift_action, shift_result
+from clockwork.units import SECOND
+
+DRAIN_S: Final = 30.0
+"""How long running tasks may take at the end; chosen: the longest load of a large model."""
+SWITCH_INTERVAL_S: Final = 100e-6
+"""How long a thread may keep the GIL when another wants it; Python's own 5 ms exceed an infer."""
+
+_KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A peer that does not answer for 10 s is gone; accepted sockets inherit this on Linux."""
+
+
+def run_worker(settings: WorkerSettings, *, is_emulated: bool) -> int:
+    """Run a worker until a signal comes; return the exit code of the process.
+
+    Raises:
+        ConfigurationError: the port is in use, or a setting makes no sense.
+    """
+    assert __debug__, "assertions guard the role: do not run with python -O"
+    keep_freed_memory()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    uvloop.run(_main(settings, is_emulated=is_emulated))
+    return 0
+
+
+async def _main(settings: WorkerSettings, *, is_emulated: bool) -> None:
+    print("Starting Clockwork Worker", flush=True)
+    server = WorkerServer(settings, is_emulated=is_emulated)
+    await server.start()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.interrupt, number)
+    calm_garbage_collector()
+    await server.serve()
+
+
+class WorkerServer:
+    """A listening worker; a handler of its controller's connection."""
+
+    def __init__(self, settings: WorkerSettings, *, is_emulated: bool) -> None:
+        """Prepare; `start` listens.
+
+        Raises:
+            ConfigurationError: a setting makes no sense.
+        """
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._flusher = Flusher(self._loop)
+        self._devices = make_devices(
+            settings, is_emulated=is_emulated, emit=self._emit, on_failure=self._on_failure
+        )
+        self._console = WorkerConsole()
+        # The controller's connection once it has said Hello.
+        self._controller: Connection | None = None
+        # Every open connection, the controller's and those that are being refused.
+        self._connections: set[Connection] = set()
+        # What this turn of the loop has brought.
+        self._batch: list[WorkerEvent] = []
+        self._server: asyncio.Server | None = None
+        # Done when the process is to end; its exception is the role's.
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._is_impatient = asyncio.Event()
+        # The port that is listened on, known after `start`.
+        self.port = settings.port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        host = self._settings.host
+        self._server = await listen(host, self._settings.port, self._connection)
+        _notice_dead_peers(self._server)
+        self.port = port_of(self._server)
+        print(f"IO service thread listening on {host}:{self.port}", flush=True)
+
+    async def serve(self) -> None:
+        """Work until `interrupt`; then finish what runs, and close everything."""
+        reporter = self._loop.create_task(self._report())
+        try:
+            await self._end
+            self._devices.deliver([Shutdown()])
+            await self._drain()
+        finally:
+            reporter.cancel()
+            await self._close()
+
+    def interrupt(self, number: int = signal.SIGTERM) -> None:
+        """Begin to end; the second call ends without waiting for devices."""
+        print(f"Interrupt signal ({number}) received.", flush=True)
+        if self._end.done():
+            self._is_impatient.set()
+        else:
+            self._end.set_result(None)
+
+    # What connections call.
+
+    def on_ready(self, connection: Connection) -> None:
+        """Take the first controller, refuse others."""
+        if self._controller is not None:
+            print(f"Refusing {connection.peer}: {self._controller.peer} is connected", flush=True)
+            connection.refuse(
+                f"this worker serves the controller at {self._controller.peer}; it takes another "
+                "when that one has gone"
+            )
+            return
+        self._controller = connection
+        self._console = WorkerConsole()
+        print(f"Connection established with {connection.peer}", flush=True)
+
+    def on_message(
+        self, connection: Connection, message: Message, payload: Payload, at_ns: int
+    ) -> None:
+        """Put an action into this turn's batch."""
+        if connection is not self._controller:
+            return
+        if not self._batch:
+            self._loop.call_soon(self._deliver)
+        action = shift_action(message, connection.clock.delta_ns)
+        line = self._console.add_action(action, len(payload), at_ns)
+        if line is not None:
+            print(line, flush=True)
+        self._batch.append(ActionArrived(action, payload, at_ns))
+
+    def on_closed(self, connection: Connection, reason: str) -> None:
+        """Tell the role that the controller is gone."""
+        self._connections.discard(connection)
+        if connection is self._controller:
+            print(f"Closing connection {connection.peer}, reason: {reason}", flush=True)
+            self._controller = None
+            # At once: a next controller must not get what this one asked for.
+            self._batch.append(ControllerLost())
+            self._deliver()
+
+    # Private.
+
+    def _connection(self) -> Connection:
+        connection = Connection(self, AT_WORKER, self._flusher)
+        self._connections.add(connection)
+        return connection
+
+    def _deliver(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch:
+            self._devices.deliver(batch)
+
+    def _emit(self, effect: SendResult | WorkerSay) -> None:
+        if isinstance(effect, WorkerSay):
+            print(effect.text, flush=True)
+            return
+        connection = self._controller
+        if connection is None:
+            return
+        line = self._console.add_result(effect.message)
+        if line is not None:
+            print(line, flush=True)
+        connection.send(shift_result(effect.message, connection.clock.offset_ns), effect.payloads)
+
+    def _on_failure(self, error: BaseException) -> None:
+        if not self._end.done():
+            self._end.set_exception(error)
+
+    async def _report(self) -> None:
+        """Print a line per interval while a controller is there."""
+        while True:
+            await asyncio.sleep(self._settings.interval_ns / SECOND)
+            if self._controller is not None:
+                clock = self._controller.clock
+                line = self._console.interval_line(
+                    skew_ns=clock.delta_ns, round_trip_ns=clock.round_trip_ns
+                )
+                print(line, flush=True)
+
+    async def _drain(self) -> None:
+        """Wait until no task runs, a second signal comes, or the patience ends."""
+        waits = [
+            self._loop.create_task(self._devices.wait_idle()),
+            self._loop.create_task(self._is_impatient.wait()),
+        ]
+        await asyncio.wait(waits, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def _close(self) -> None:
+        """Close sockets, then devices."""
+        if self._server is not None:
+            self._server.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.close("the worker is shutting down")
+        for connection in connections:
+            await connection.wait_closed()
+        self._devices.close()
+        print("Clockwork Worker Exiting", flush=True)
+
+
+def _notice_dead_peers(server: asyncio.Server) -> None:
+    for listener in server.sockets:
+        for level, option, value in _KEEP_ALIVE:
+            listener.setsockopt(level, option, value)
