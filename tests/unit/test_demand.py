@@ -1,0 +1,86 @@
+"""Demand for models and the load it puts on GPUs."""
+
+from msgspec import Struct
+
+from clockwork.parts.demand import IDLE_LOAD, GpuDemand, ModelDemand
+from clockwork.units import MS
+
+CAPACITY = 100 * MS
+
+
+class Claim(Struct):
+    """A request's demand. The defaults are the worked example of a ResNet-50."""
+
+    exec_demand: int = 3_470_000
+    load_demand: int = 13_200_000
+    load_expires_at_ns: int = 25 * MS
+
+
+def test_demand_on_no_gpu_is_unsatisfied() -> None:
+    """A model that nobody holds is wanted with all its load demand."""
+    model = ModelDemand()
+    model.arrive(Claim(), 0)
+    assert model.priority(CAPACITY, 0) == 13_200_000
+
+
+def test_an_idle_holder_satisfies_demand() -> None:
+    """The worked example: one idle GPU serves far more than is required of it."""
+    model, gpu = ModelDemand(), GpuDemand()
+    model.arrive(Claim(), 0)
+    model.add_holder(gpu)
+    assert gpu.load == IDLE_LOAD + 3_470_000
+    assert abs(model.priority(CAPACITY, 0) - -282_000_000) < 1_000_000
+
+
+def test_an_overloaded_holder_leaves_demand_unsatisfied() -> None:
+    """With more than the capacity in front of its holder a model is wanted elsewhere."""
+    model, gpu = ModelDemand(), GpuDemand()
+    model.add_holder(gpu)
+    for _ in range(40):
+        model.arrive(Claim(), 0)
+    assert gpu.load > CAPACITY
+    assert model.priority(CAPACITY, 0) > 0
+
+
+def test_load_demand_expires() -> None:
+    """Once loading cannot help a request, it stops counting for loading only."""
+    model = ModelDemand()
+    model.arrive(Claim(), 0)
+    assert model.priority(CAPACITY, 25 * MS) == 0
+    assert not model.is_empty
+
+
+def test_a_request_that_ran_and_expired_is_subtracted_once() -> None:
+    """Being put into an action and expiring do not both take load demand away."""
+    model, first, second = ModelDemand(), Claim(), Claim(load_expires_at_ns=50 * MS)
+    model.arrive(first, 0)
+    model.arrive(second, 0)
+    model.assign(first)
+    model.forget_expired(30 * MS)
+    model.check()
+    assert model.load == second.load_demand
+
+
+def test_finished_requests_leave_nothing() -> None:
+    """A model without requests is empty, and its holders are idle again."""
+    model, gpu, claim = ModelDemand(), GpuDemand(), Claim()
+    model.add_holder(gpu)
+    model.arrive(claim, 0)
+    model.assign(claim)
+    model.finish(claim)
+    assert model.is_empty
+    assert gpu.load == IDLE_LOAD
+
+
+def test_execution_demand_spreads_over_holders() -> None:
+    """Two equal holders carry half each, and one that leaves hands its share over."""
+    model, gpus = ModelDemand(), [GpuDemand(), GpuDemand()]
+    for gpu in gpus:
+        model.add_holder(gpu)
+    for _ in range(10):
+        model.arrive(Claim(), 0)
+    shares = [gpu.load - IDLE_LOAD for gpu in gpus]
+    assert abs(shares[0] - shares[1]) < 1_000_000
+    model.remove_holder(gpus[0])
+    assert gpus[0].load == IDLE_LOAD
+    assert gpus[1].load == IDLE_LOAD + 34_700_000
