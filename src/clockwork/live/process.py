@@ -1,10 +1,11 @@
-"""What every long-running process of ours sets once for itself: memory and garbage collection.
+"""What every long-running process of ours sets once for itself, and how it speaks.
 
 Not for the client library: these settings hold for a whole process, which is then not ours.
 """
 
 import ctypes
 import gc
+from contextlib import suppress
 from typing import Final
 
 from clockwork.units import GIB, MIB
@@ -45,3 +46,9 @@ def calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_COLLECTIONS, _NEVER)
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Print on the console at once; a console that has gone is no reason to stop."""
+    with suppress(OSError):
+        print(text, end=end, flush=True)

@@ -19,6 +19,7 @@ who listens and who dials.
 """
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from enum import Enum, auto
 from functools import partial
@@ -59,6 +60,16 @@ HELLO_TIMEOUT_S: Final = 10.0
 """How long a peer may take to say Hello; chosen, generous for a loaded machine."""
 LINGER_S: Final = 2.0
 """How long a closing connection may take to send what is queued; chosen."""
+
+# First probe after 4 s of silence, then every 2 s, three of them; the same for data that nobody
+# acknowledges.
+_KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+)
 
 
 class State(Enum):
@@ -227,6 +238,7 @@ class Connection(asyncio.BufferedProtocol):
         # uvloop's transports have all methods of asyncio's without being derived from them.
         self._transport = cast(asyncio.Transport, transport)
         self.peer = _peer_name(self._transport)
+        _notice_dead_peers(self._transport)
         self._transport.set_write_buffer_limits(high=MIB)
         self.send(
             Hello(
@@ -354,3 +366,11 @@ class Connection(asyncio.BufferedProtocol):
 def _peer_name(transport: asyncio.Transport) -> str:
     address = transport.get_extra_info("peername")
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "?"
+
+
+def _notice_dead_peers(transport: asyncio.Transport) -> None:
+    """Have the kernel break the connection when the peer's machine is silent for 10 s."""
+    peer_socket = transport.get_extra_info("socket")
+    if peer_socket is not None:
+        for level, option, value in _KEEP_ALIVE:
+            peer_socket.setsockopt(level, option, value)

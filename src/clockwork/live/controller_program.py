@@ -1,0 +1,236 @@
+"""The controller process: a controller role between a port for clients and links to workers.
+
+It ends on SIGINT or SIGTERM with 0, after telling everybody, with every record in its sinks; and
+with 1 when the role has a bug, after printing the traceback.
+
+Source: SPEC 1.3, 6.3. Ours redials workers, and prints an event loop's lag besides.
+"""
+
+import asyncio
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import uvloop
+from msgspec import Struct
+
+from clockwork.live.addresses import Address
+from clockwork.live.client_port import ClientPort
+from clockwork.live.clock import now_ns
+from clockwork.live.driver import Journal, RoleDriver
+from clockwork.live.lag_watch import LagWatch
+from clockwork.live.process import calm_garbage_collector, keep_freed_memory, say
+from clockwork.live.traffic import Flusher, TrafficCounter
+from clockwork.live.wire import WireLimits
+from clockwork.live.worker_link import WorkerLink
+from clockwork.messages.controller_io import (
+    ControllerEffect,
+    ControllerEvent,
+    Say,
+    ToClient,
+    ToWorker,
+)
+from clockwork.messages.ids import WorkerId
+from clockwork.messages.records import ActionRecord, Record, RequestRecord
+from clockwork.messages.role import WAKEUP, Role
+from clockwork.telemetry.console import INTERVAL_NS, ControllerConsole, traffic_line
+from clockwork.units import SECOND
+
+DEFAULT_PORT: Final = 12346
+"""Where clients look for a controller (the original's port)."""
+GOODBYE: Final = "the controller is shutting down"
+
+ControllerLike = Role[ControllerEvent, ControllerEffect]
+"""A controller role, real or pretended."""
+
+
+class Sink(Protocol):
+    """What takes telemetry."""
+
+    def add(self, record: Record) -> None:
+        """Take a record; return at once."""
+
+    def close(self) -> None:
+        """Bring all records to where they belong."""
+
+
+class ControllerProgramConfig(Struct, frozen=True, kw_only=True):
+    """What the shell needs to know; what the role decides by is `ControllerConfig`."""
+
+    workers: tuple[Address, ...]
+    host: str = "0.0.0.0"
+    port: int = DEFAULT_PORT
+    # Time between two blocks of console lines.
+    interval_ns: int = INTERVAL_NS
+    limits: WireLimits = WireLimits()
+
+
+def run_controller(
+    config: ControllerProgramConfig,
+    role: ControllerLike,
+    *,
+    sinks: Sequence[Sink] = (),
+    journal: Journal | None = None,
+) -> int:
+    """Run a controller until a signal comes; return the exit code of the process.
+
+    Args:
+        config: where to listen and whom to dial.
+        role: decides; made for as many workers as `config` names.
+        sinks: take every record, and are closed at the end.
+        journal: takes every batch of events.
+
+    Raises:
+        ConfigurationError: the port is in use, or the host is not ours.
+    """
+    assert __debug__, "assertions guard the role: do not run with python -O"
+    keep_freed_memory()
+    return uvloop.run(_main(config, role, sinks=sinks, journal=journal))
+
+
+async def _main(
+    config: ControllerProgramConfig,
+    role: ControllerLike,
+    *,
+    sinks: Sequence[Sink],
+    journal: Journal | None,
+) -> int:
+    program = ControllerProgram(config, role, sinks=sinks, journal=journal)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, program.interrupt, number)
+    try:
+        await program.start()
+        calm_garbage_collector()
+        return await program.wait()
+    finally:
+        await program.close()
+        say("Clockwork Controller Exiting")
+
+
+class ControllerProgram:
+    """All that a controller process consists of, on the running loop."""
+
+    def __init__(
+        self,
+        config: ControllerProgramConfig,
+        role: ControllerLike,
+        *,
+        sinks: Sequence[Sink] = (),
+        journal: Journal | None = None,
+    ) -> None:
+        """Prepare; `start` listens and dials. See `run_controller` for the arguments."""
+        loop = asyncio.get_running_loop()
+        self._config = config
+        self._sinks = sinks
+        self._flusher = Flusher(loop)
+        self._worker_traffic = TrafficCounter()
+        self._console = ControllerConsole(now_ns=now_ns(), interval_ns=config.interval_ns)
+        self._adds = [self._console.add, *(sink.add for sink in sinks)]
+        methods: dict[type, Callable[..., None]] = {
+            Say: self._on_say,
+            RequestRecord: self._on_record,
+            ActionRecord: self._on_record,
+        }
+        self._driver: RoleDriver[ControllerEvent, ControllerEffect] = RoleDriver(
+            role,
+            methods,
+            on_batch_end=self._flusher.flush,
+            on_failure=self._on_failure,
+            journal=journal,
+        )
+        self._clients = ClientPort(
+            post=self._driver.post, say=say, flusher=self._flusher, limits=config.limits
+        )
+        self._links = [
+            WorkerLink(
+                WorkerId(index),
+                address,
+                post=self._driver.post,
+                say=say,
+                flusher=self._flusher,
+                traffic=self._worker_traffic,
+            )
+            for index, address in enumerate(config.workers)
+        ]
+        methods[ToClient] = self._clients.send
+        methods[ToWorker] = self._to_worker
+        # Tasks that run as long as the program: one per link, and the interval lines.
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watch = LagWatch(loop)
+        # Done when the program is to end: the exit code.
+        self._end: asyncio.Future[int] = loop.create_future()
+
+    @property
+    def port(self) -> int:
+        """The port for clients, after `start`."""
+        return self._clients.port
+
+    async def start(self) -> None:
+        """Listen for clients, and begin to dial the workers.
+
+        Raises:
+            ConfigurationError: the port is in use, or the host is not ours.
+        """
+        await self._clients.open(self._config.host, self._config.port)
+        self._tasks = [asyncio.ensure_future(link.keep()) for link in self._links]
+        self._tasks.append(asyncio.ensure_future(self._report()))
+        # Lets the role begin, and say when it wants to be woken.
+        self._driver.post(WAKEUP)
+
+    async def wait(self) -> int:
+        """Wait for a signal or a failure; return the exit code that it means."""
+        return await self._end
+
+    def interrupt(self, number: int = signal.SIGTERM) -> None:
+        """End the program: a user or a parent wants it."""
+        say(f"Interrupt signal ({number}) received.")
+        if not self._end.done():
+            self._end.set_result(0)
+
+    async def close(self) -> None:
+        """Say goodbye to everybody, and bring all records to where they belong."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._driver.close()
+        self._watch.close()
+        await self._clients.close(GOODBYE)
+        await asyncio.gather(*(link.close(GOODBYE) for link in self._links))
+        for sink in self._sinks:
+            sink.close()
+
+    def _to_worker(self, effect: ToWorker) -> None:
+        self._links[effect.worker_id].send(effect)
+
+    def _on_say(self, effect: Say) -> None:
+        say(effect.text, end=effect.end)
+
+    def _on_record(self, record: Record) -> None:
+        for add in self._adds:
+            add(record)
+
+    def _on_failure(self, error: BaseException) -> None:
+        traceback.print_exception(error)
+        if not self._end.done():
+            self._end.set_result(1)
+
+    async def _report(self) -> None:
+        """Print the lines of each interval."""
+        before_ns, before = now_ns(), self._worker_traffic.reading()
+        while True:
+            # A little more than what is left: the console says nothing before its time.
+            left_ns = max(self._console.due_ns - now_ns(), 0)
+            await asyncio.sleep(left_ns / SECOND + 0.002)
+            at_ns, after = now_ns(), self._worker_traffic.reading()
+            for line in self._console.lines(at_ns):
+                say(line)
+            say(
+                traffic_line(
+                    "Network->Workers", before=before, after=after, elapsed_ns=at_ns - before_ns
+                )
+            )
+            say(self._watch.histogram.line())
+            self._watch.histogram.reset()
+            before_ns, before = at_ns, after
