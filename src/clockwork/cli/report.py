@@ -55,10 +55,11 @@ def report(
     """
     with extra("report", purpose="clockwork report"):
         from clockwork.telemetry import report as reader
+        from clockwork.telemetry.log_reader import log_bytes
 
         if out is not None:
             from clockwork.telemetry import plots
-    with reading_bar(reader.log_bytes(logdir)) as progress:
+    with reading_bar(log_bytes(logdir)) as progress:
         analysis = reader.read_report(
             logdir, from_ns=from_ns, to_ns=to_ns, bucket_ns=bucket_ns, progress=progress
         )

@@ -9,7 +9,7 @@ needed is skipped and counted; a last line without its end is one of those, what
 because a number at its end may have lost digits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,8 @@ BLOCK_BYTES: Final = 32 << 20
 
 # What `span` reads at each end: some 10,000 rows, more than are in flight at a time.
 _ENDS_BYTES: Final = 1 << 20
+# Columns that say how long after `t` a row's story ends.
+_STORIES: Final = ("latency", "worker_exec_complete")
 _FLOATS: Final = {"slo_factor", "goodput"}
 
 Progress = Callable[[int], None]
@@ -74,11 +76,12 @@ class LogReader:
             if whole.height:
                 yield whole
 
-    def span(self, story: str) -> tuple[int, int] | None:
-        """Return the first `t` and the last `t` plus `story`, None without rows.
+    def span(self) -> tuple[int, int] | None:
+        """Return the first `t` and the instant at which the last row's story ends, if any.
 
         Looks at both ends of the file alone: rows are nearly in order of time.
         """
+        story = next(name for name in _STORIES if name in self.columns)
         with self.path.open("rb") as file:
             file.seek(len(self._header))
             head = file.read(_ENDS_BYTES)
@@ -124,6 +127,14 @@ class LogReader:
         )
 
 
+def span_of(readers: Iterable[LogReader]) -> tuple[int, int] | None:
+    """Return first and last instant of several logs of one run, None if none has a row."""
+    spans = [span for reader in readers if (span := reader.span()) is not None]
+    if not spans:
+        return None
+    return min(first_ns for first_ns, _ in spans), max(last_ns for _, last_ns in spans)
+
+
 def find_log(directory: Path, name: str) -> Path | None:
     """Return the path of a log in `directory`, None if there is none.
 
@@ -136,3 +147,9 @@ def find_log(directory: Path, name: str) -> Path | None:
         raise ConfigurationError(f"{directory} holds neither {REQUEST_LOG} nor {ACTION_LOG}")
     path = directory / name
     return path if path.exists() else None
+
+
+def log_bytes(directory: Path) -> int:
+    """Return the size of both logs together; 0 without any."""
+    paths = (directory / name for name in (REQUEST_LOG, ACTION_LOG))
+    return sum(path.stat().st_size for path in paths if path.exists())

@@ -15,7 +15,7 @@ import polars as pl
 from clockwork.errors import ConfigurationError
 from clockwork.telemetry.action_summary import ACTION_COLUMNS, ActionTotals
 from clockwork.telemetry.buckets import Buckets
-from clockwork.telemetry.log_reader import LogReader, Progress, find_log
+from clockwork.telemetry.log_reader import LogReader, Progress, find_log, span_of
 from clockwork.telemetry.request_summary import REQUEST_COLUMNS, RequestTotals
 from clockwork.telemetry.rows import ACTION_LOG, REQUEST_LOG
 from clockwork.telemetry.summary import (
@@ -26,8 +26,6 @@ from clockwork.telemetry.summary import (
 )
 from clockwork.units import MS, SECOND, format_duration
 
-# Which column says how long after `t` the row's story ended.
-_STORY: Final = {REQUEST_LOG: "latency", ACTION_LOG: "worker_exec_complete"}
 _COLUMNS: Final = {REQUEST_LOG: REQUEST_COLUMNS, ACTION_LOG: ACTION_COLUMNS}
 _NOTHING_NS: Final = (0, 1)
 
@@ -47,7 +45,7 @@ def read_report(
         from_ns: leave out what arrived or was sent earlier than this after the begin of the logs.
         to_ns: leave out what arrived or was sent at this or later after the begin; None: nothing.
         bucket_ns: width of the buckets over time; None: chosen by the length of the run.
-        progress: is told about bytes read; `log_bytes` tells how many there are.
+        progress: is told about bytes read; `log_reader.log_bytes` tells how many there are.
 
     Raises:
         ConfigurationError: there is no log, a log lacks columns, or the window is empty.
@@ -77,11 +75,6 @@ def read_report(
     return Analysis(report=report, latency=requests.distribution(), errors=actions.distributions())
 
 
-def log_bytes(directory: Path) -> int:
-    """Return the size of both logs together."""
-    return sum(reader.size_bytes for reader in _readers(directory).values())
-
-
 def to_json(report: Report) -> bytes:
     """Return a report as indented JSON with a line break at its end."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
@@ -94,11 +87,10 @@ def _readers(directory: Path) -> dict[str, LogReader]:
 
 def _window(readers: dict[str, LogReader], from_ns: int, to_ns: int | None) -> tuple[int, int]:
     """Return first and last instant of the run, both absolute."""
-    spans = [span for name, log in readers.items() if (span := log.span(_STORY[name]))]
-    if not spans:
+    span = span_of(readers.values())
+    if span is None:
         return _NOTHING_NS
-    first_ns = min(first for first, _ in spans)
-    last_ns = max(last for _, last in spans)
+    first_ns, last_ns = span
     begin_ns = first_ns + from_ns
     end_ns = last_ns if to_ns is None else min(last_ns, first_ns + to_ns)
     if begin_ns >= end_ns and (from_ns or to_ns is not None):
