@@ -132,6 +132,8 @@ class ControllerRole:
 
     def handle(self, batch: Sequence[ControllerEvent], now_ns: int) -> list[ControllerEffect]:
         """Take in events that happened by `now_ns`, decide once, return the effects."""
+        if self._startup.phase is not Phase.SERVING:
+            self._startup.begin(now_ns)
         on_event = self._on_event
         for event in batch:
             on_event[type(event)](event, now_ns)

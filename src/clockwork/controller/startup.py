@@ -91,6 +91,15 @@ class Startup:
             times.append(min(self._countdown_ns, end_ns + 1))
         return min(times, default=None)
 
+    def begin(self, now_ns: int) -> None:
+        """Announce the startup, the first time that it is called."""
+        if self._began_at_ns is not None:
+            return
+        self._began_at_ns = now_ns
+        self._say("(Startup) Running ControllerStartup")
+        self._say("(Startup-1) Bouncing LS and Infer requests until startup is complete")
+        self._say("(Startup-2) Querying current worker state")
+
     def hold(self, client_id: ClientId, request: InferRequest | LsRequest, now_ns: int) -> None:
         """Keep a request that cannot be served yet."""
         if len(self._held) >= HELD_MAX:
@@ -114,8 +123,6 @@ class Startup:
 
     def plan(self, now_ns: int) -> None:
         """Move on as far as time and events allow."""
-        if self._began_at_ns is None:
-            self._begin(now_ns)
         while self._held and self._held[0][0] <= now_ns:
             _, client_id, request = self._held.popleft()
             self._bounce(client_id, request)
@@ -123,12 +130,6 @@ class Startup:
             self._end_querying(now_ns)
         if self.phase is Phase.LOADING:
             self._count_down(now_ns)
-
-    def _begin(self, now_ns: int) -> None:
-        self._began_at_ns = now_ns
-        self._say("(Startup) Running ControllerStartup")
-        self._say("(Startup-1) Bouncing LS and Infer requests until startup is complete")
-        self._say("(Startup-2) Querying current worker state")
 
     def _end_querying(self, now_ns: int) -> None:
         """Go on when all workers have reported, or some and the rest took too long."""
