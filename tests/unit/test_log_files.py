@@ -106,7 +106,7 @@ def test_every_row_arrives_in_order(tmp_path: Path) -> None:
 def test_rows_are_flushed_at_the_interpreters_exit(tmp_path: Path) -> None:
     """A program that ends without closing its files still loses no row."""
     program = (
-        "import sys; sys.path.insert(0, 'tests/unit')\n"
+        "import sys; sys.path.insert(0, 'tests')\n"
         "from pathlib import Path\n"
         "from telemetry_records import request\n"
         "from clockwork.telemetry.log_files import LogFiles\n"
@@ -153,7 +153,7 @@ def test_a_full_disk_costs_one_warning(tmp_path: Path) -> None:
 def test_a_row_is_never_torn_by_a_full_disk(tmp_path: Path) -> None:
     """When the room ends in the middle of a chunk, the file is cut back to its last whole row."""
     program = (
-        "import resource, sys; sys.path.insert(0, 'tests/unit')\n"
+        "import resource, sys; sys.path.insert(0, 'tests')\n"
         "from pathlib import Path\n"
         "from telemetry_records import request\n"
         "from clockwork.telemetry.log_files import LogFiles\n"

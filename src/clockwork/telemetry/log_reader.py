@@ -51,12 +51,16 @@ class LogReader:
         self.skipped_rows = 0
         try:
             with path.open("rb") as file:
-                self._header = file.readline()
+                first_line = file.readline()
         except OSError as error:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        # Where rows begin, and the names that they are read with: a file without a whole first
+        # line has no rows.
+        self._rows_at = len(first_line)
+        self._header = first_line if first_line.endswith(b"\n") else _header_of(columns)
         present = self._header.decode(errors="replace").rstrip("\r\n").split("\t")
         missing = [name for name in columns if name not in present]
-        if missing and self._header.endswith(b"\n"):
+        if missing:
             raise ConfigurationError(
                 f"{path} is no such log: its first line lacks {', '.join(missing)}"
             )
@@ -83,12 +87,12 @@ class LogReader:
         """
         story = next(name for name in _STORIES if name in self.columns)
         with self.path.open("rb") as file:
-            file.seek(len(self._header))
+            file.seek(self._rows_at)
             head = file.read(_ENDS_BYTES)
-            file.seek(max(len(self._header), self.size_bytes - _ENDS_BYTES))
+            file.seek(max(self._rows_at, self.size_bytes - _ENDS_BYTES))
             tail = file.read(_ENDS_BYTES)
         ends = pl.concat(
-            self._parse(self._header + block[: block.rfind(b"\n") + 1]).drop_nulls()
+            self._parse(block[: block.rfind(b"\n") + 1]).drop_nulls()
             for block in (head, tail[tail.find(b"\n") + 1 :] if len(head) == _ENDS_BYTES else head)
         )
         if ends.is_empty():
@@ -101,12 +105,12 @@ class LogReader:
 
     def _blocks(self, progress: Progress | None) -> Iterator[bytes]:
         with self.path.open("rb") as file:
-            file.seek(len(self._header))
+            file.seek(self._rows_at)
             rest = b""
             while data := file.read(BLOCK_BYTES):
                 end = data.rfind(b"\n") + 1
                 if end:
-                    yield b"".join((self._header, rest, data[:end]))
+                    yield rest + data[:end]
                     rest = data[end:]
                 else:
                     rest += data
@@ -117,7 +121,7 @@ class LogReader:
     def _parse(self, block: bytes) -> pl.DataFrame:
         types = {name: pl.Float64 if name in _FLOATS else pl.Int64 for name in self.columns}
         return pl.read_csv(
-            block,
+            self._header + block,
             columns=self.columns,
             schema_overrides=types,
             separator="\t",
@@ -125,6 +129,10 @@ class LogReader:
             ignore_errors=True,
             truncate_ragged_lines=True,
         )
+
+
+def _header_of(columns: Sequence[str]) -> bytes:
+    return "\t".join(columns).encode() + b"\n"
 
 
 def span_of(readers: Iterable[LogReader]) -> tuple[int, int] | None:

@@ -119,7 +119,7 @@ def _series(requests: pl.DataFrame, actions: pl.DataFrame, buckets: Buckets) -> 
     def column(name: str, *, scale: pl.Expr | float = 1.0) -> list[float | None]:
         if name not in frame.columns:
             return [None] * frame.height
-        return frame.select(pl.col(name) / scale).to_series().to_list()
+        return frame.select((pl.col(name) / scale).round(6)).to_series().to_list()
 
     def rate(name: str) -> list[float]:
         return [value or 0.0 for value in column(name, scale=pl.col("length_s"))]

@@ -143,7 +143,8 @@ def _begins(actions: Sequence[Row]) -> list[int]:
         track = _track(action)
         begin_ns = max(end_ns - action["worker_exec_duration"], free_at_ns.get(track, 0))
         begins[index] = min(begin_ns, end_ns)
-        free_at_ns[track] = end_ns
+        if action["worker_exec_duration"]:  # a mark takes no room
+            free_at_ns[track] = end_ns
     return begins
 
 

@@ -1,10 +1,13 @@
 """Records of telemetry for tests: every field has a harmless value, tests name what matters."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from clockwork.messages.actions import ActionType
 from clockwork.messages.records import ActionRecord, RequestRecord
 from clockwork.messages.status import ActionStatus, Status
+from clockwork.telemetry.rows import ACTION_LOG, REQUEST_LOG, header, rows
 from clockwork.units import MS, SECOND
 
 START_NS = 1_700_000_000 * SECOND
@@ -71,3 +74,18 @@ def load(at_ns: int = 0, **fields: Any) -> ActionRecord:
         "worker_copy_output_complete": 0,
     }
     return action(at_ns, **(values | fields))
+
+
+def write_logs(
+    directory: Path,
+    requests: Sequence[RequestRecord] | None = None,
+    actions: Sequence[ActionRecord] | None = None,
+) -> Path:
+    """Write the logs that are given, in the order in which a controller does; return the folder."""
+    if requests is not None:
+        departed = sorted(requests, key=lambda row: row.t + row.latency)
+        (directory / REQUEST_LOG).write_bytes(header(RequestRecord) + rows(departed))
+    if actions is not None:
+        ended = sorted(actions, key=lambda row: row.t + row.controller_action_duration)
+        (directory / ACTION_LOG).write_bytes(header(ActionRecord) + rows(ended))
+    return directory
