@@ -1,8 +1,10 @@
 """Measures the controller role alone: `handle` in a loop, no network, one core.
 
 Pretended workers answer in virtual time with the durations that the controller expects. Offered
-load is a share of what the GPUs can do, spread evenly over the models, in batches of events like
-those that a busy event loop collects. Only the time inside `handle` counts.
+load is a share of what the GPUs can do at batch size 1, in batches of events like those that a
+busy event loop collects. Popularity is either *even* over the models (the hardest case: nothing
+can be batched) or *skewed* like cloud functions (Zipf, exponent 1). Caches are warmed first. Only
+the time inside `handle` counts.
 
 Run: ``python benchmarks/controller_core.py [--json FILE]``. Absolute figures depend on the
 machine; the columns to compare are those relative to the first row, measured in the same run.
@@ -14,6 +16,7 @@ import json
 import random
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from itertools import accumulate
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -59,6 +62,8 @@ SIZES = (1, 2, 4, 8, 16)
 # ResNet-50 of the published table.
 EXEC_NS = (2_610_000, 3_780_000, 5_610_000, 9_130_000, 15_670_000)
 LOAD_NS = 8_330_000
+WARM_UP_REQUESTS = 4_000
+WARM_UP_ROUNDS_MAX = 40
 MODEL_PAGES = 7
 
 
@@ -67,6 +72,7 @@ class Point(Struct):
 
     gpus: int
     models: int
+    popularity: str
     offered_per_s: int
     requests: int
     goodput_share: float
@@ -153,13 +159,18 @@ class PretendedWorkers:
 class Run:
     """A controller role, pretended workers and a load."""
 
-    def __init__(self, *, gpus: int, models: int, offered_per_s: int, seed: int) -> None:
+    def __init__(
+        self, *, gpus: int, models: int, offered_per_s: int, seed: int, is_skewed: bool = False
+    ) -> None:
         self._workers = PretendedWorkers(gpus)
         config = ControllerConfig(max_gpus=gpus, load_stage_timeout_ns=10 * MS)
         self._role = ControllerRole(config, self._workers.worker_count)
         self._models = models
         self._offered_per_s = offered_per_s
         self._rng = random.Random(seed)
+        weights = [1.0 / (rank + 1) if is_skewed else 1.0 for rank in range(models)]
+        self._cumulative = list(accumulate(weights))
+        self.loads = 0
         self._now_ns = SECOND
         self.spent_ns = 0
         self.answered = 0
@@ -181,20 +192,29 @@ class Run:
         """Offer a number of requests and wait for their answers."""
         per_step = self._offered_per_s * STEP_NS / SECOND
         sent, credit = 0, 0.0
+        chosen = self._rng.choices(range(self._models), cum_weights=self._cumulative, k=requests)
         while self.answered < requests:
             credit += per_step
             arrivals: list[ControllerEvent] = []
             while credit >= 1 and sent < requests:
+                model_id = ModelId(chosen[sent])
                 credit -= 1
                 sent += 1
-                model_id = ModelId(self._rng.randrange(self._models))
                 message = InferRequest(sent, 0, model_id)
                 arrivals.append(FromClient(ClientId(0), message, b"", self._now_ns))
             self._step(arrivals)
 
+    def warm_up(self) -> None:
+        """Run until hardly any weights are loaded any more, or a bound is reached."""
+        for _ in range(WARM_UP_ROUNDS_MAX):
+            self.reset()
+            self.measure(WARM_UP_REQUESTS)
+            if self.loads < WARM_UP_REQUESTS // 50:
+                break
+
     def reset(self) -> None:
         """Forget what was measured so far."""
-        self.spent_ns = self.answered = self.in_time = 0
+        self.spent_ns = self.answered = self.in_time = self.loads = 0
         self.batches = 0.0
 
     def _step(self, events: Sequence[ControllerEvent]) -> None:
@@ -210,6 +230,7 @@ class Run:
         self.spent_ns += perf_counter_ns() - begin
         for effect in effects:
             if isinstance(effect, ToWorker):
+                self.loads += isinstance(effect.message, LoadWeights)
                 self._workers.take(effect.worker_id, effect.message, self._now_ns)
             elif isinstance(effect, ToClient) and isinstance(effect.message, InferResponse):
                 self.answered += 1
@@ -226,13 +247,12 @@ def _profile() -> ModelProfile:
     )
 
 
-def measure(*, gpus: int, models: int, share: float, requests: int) -> Point:
+def measure(*, gpus: int, models: int, share: float, requests: int, is_skewed: bool) -> Point:
     """Return one measured configuration at `share` of what its GPUs can do at batch size 1."""
     offered = int(gpus * SECOND / EXEC_NS[0] * share)
-    run = Run(gpus=gpus, models=models, offered_per_s=offered, seed=1)
+    run = Run(gpus=gpus, models=models, offered_per_s=offered, seed=1, is_skewed=is_skewed)
     run.start()
-    # Loads weights, fills windows and caches.
-    run.measure(min(requests, max(4 * models, 2_000)))
+    run.warm_up()
     run.reset()
     gc.collect()
     gc.freeze()
@@ -241,12 +261,22 @@ def measure(*, gpus: int, models: int, share: float, requests: int) -> Point:
     return Point(
         gpus=gpus,
         models=models,
+        popularity="skewed" if is_skewed else "even",
         offered_per_s=offered,
         requests=requests,
         goodput_share=run.in_time / run.answered,
         mean_batch=run.in_time / max(run.batches, 1),
         us_per_request=us,
         requests_per_s=int(1e6 / us),
+    )
+
+
+def _row(point: Point, first: Point) -> str:
+    relative = point.us_per_request / first.us_per_request
+    return (
+        f"{point.gpus:5d} {point.models:6d} {point.popularity:>10} {point.offered_per_s:9d} "
+        f"{point.goodput_share:7.4f} {point.mean_batch:6.2f} {point.us_per_request:10.2f} "
+        f"{point.requests_per_s:10d} {relative:13.2f}"
     )
 
 
@@ -257,23 +287,24 @@ def main() -> None:
     )
     parser.add_argument("--requests", type=int, default=60_000)
     parser.add_argument("--share", type=float, default=0.7, help="of the GPUs' batch-1 capacity")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 10, 110, 150])
+    parser.add_argument("--models", type=int, nargs="+", default=[10, 400, 4000])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     points: list[Point] = []
-    print(" gpus models  offered/s  goodput  batch  us/request  requests/s  relative cost")
-    for gpus in (1, 10, 110, 150):
-        for models in (10, 400, 4000):
-            point = measure(
-                gpus=gpus, models=models, share=options.share, requests=options.requests
-            )
-            points.append(point)
-            relative = point.us_per_request / points[0].us_per_request
-            print(
-                f"{gpus:5d} {models:6d} {point.offered_per_s:10d} {point.goodput_share:8.4f} "
-                f"{point.mean_batch:6.2f} {point.us_per_request:11.2f} "
-                f"{point.requests_per_s:11d} {relative:14.2f}",
-                flush=True,
-            )
+    print(" gpus models popularity offered/s goodput  batch us/request requests/s relative cost")
+    for is_skewed in (False, True):
+        for gpus in options.gpus:
+            for models in options.models:
+                point = measure(
+                    gpus=gpus,
+                    models=models,
+                    share=options.share,
+                    requests=options.requests,
+                    is_skewed=is_skewed,
+                )
+                points.append(point)
+                print(_row(point, points[0]), flush=True)
     if options.json:
         options.json.write_text(json.dumps([to_builtins(point) for point in points], indent=1))
 

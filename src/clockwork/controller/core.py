@@ -24,7 +24,6 @@ from clockwork.controller.ledger import (
     PendingInfer,
     PendingLoad,
     PendingOrder,
-    worker_of,
 )
 from clockwork.controller.policies.infer4 import Infer4
 from clockwork.controller.policy import Policy
@@ -249,7 +248,7 @@ class ControllerRole:
         pending = self._ledger.pending.get(result.action_id)
         if pending is None:
             self.strays["unknown, late or repeated action"] += 1
-        elif worker_of(pending) != event.worker_id:
+        elif pending.worker_id != event.worker_id:
             self.strays["another worker's action"] += 1
         else:
             del self._ledger.pending[result.action_id]

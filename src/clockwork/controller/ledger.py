@@ -17,7 +17,7 @@ and there is one per client request.
 Not here: what is decided about them (``policies/``).
 """
 
-from enum import Enum
+from enum import IntEnum
 from typing import Final
 
 from msgspec import Struct
@@ -32,15 +32,15 @@ from clockwork.messages.role import Payload
 from clockwork.messages.status import Status
 
 
-class RequestState(Enum):
-    """Where a request is in its life."""
+class RequestState(IntEnum):
+    """Where a request is in its life. Ints, because they hash without a call."""
 
-    QUEUED = "queued"
-    ASSIGNED = "assigned"
-    SUCCEEDED = "succeeded"
-    TIMED_OUT = "timed out"
-    REJECTED = "rejected"
-    FAILED = "failed"
+    QUEUED = 0
+    ASSIGNED = 1
+    SUCCEEDED = 2
+    TIMED_OUT = 3
+    REJECTED = 4
+    FAILED = 5
 
 
 QUEUED: Final = RequestState.QUEUED
@@ -113,6 +113,8 @@ class PendingInfer(Struct, eq=False):
     """An Infer action that has no result yet."""
 
     action_id: ActionId
+    # The worker that owes the result.
+    worker_id: WorkerId
     instance: Instance
     requests: list[Request]
     size_index: int
@@ -131,6 +133,8 @@ class PendingLoad(Struct, eq=False):
     """A LoadWeights action that has no result yet."""
 
     action_id: ActionId
+    # The worker that owes the result.
+    worker_id: WorkerId
     instance: Instance
     expected_ns: int
     start_ns: int
@@ -143,6 +147,8 @@ class PendingEvict(Struct, eq=False):
     """An EvictWeights action that has no result yet."""
 
     action_id: ActionId
+    # The worker that owes the result.
+    worker_id: WorkerId
     instance: Instance
     sent_at_ns: int
     copies_loaded: int
@@ -158,13 +164,6 @@ class PendingOrder(Struct, eq=False):
 
 
 Pending = PendingInfer | PendingLoad | PendingEvict | PendingOrder
-
-
-def worker_of(pending: Pending) -> WorkerId:
-    """Return the worker that owes the result."""
-    if isinstance(pending, PendingOrder):
-        return pending.worker_id
-    return pending.instance.gpu.worker.worker_id
 
 
 class Ledger:
@@ -220,7 +219,7 @@ class Ledger:
     def send(self, pending: Pending, action: Action, payloads: tuple[Payload, ...] = ()) -> None:
         """Send an action and remember that its result is owed."""
         self.pending[pending.action_id] = pending
-        self.effects.append(ToWorker(worker_of(pending), action, payloads))
+        self.effects.append(ToWorker(pending.worker_id, action, payloads))
 
     def advance(self, request: Request, state: RequestState) -> None:
         """Change a request's state."""
@@ -283,7 +282,7 @@ class Ledger:
 
     def pending_on(self, worker_id: WorkerId) -> list[Pending]:
         """Return the actions whose results a worker owes, in the order of sending. O(all)."""
-        return [pending for pending in self.pending.values() if worker_of(pending) == worker_id]
+        return [pending for pending in self.pending.values() if pending.worker_id == worker_id]
 
     def story(self, request: Request) -> str:
         """Return a request's life so far, for assertions and failing simulations."""
@@ -293,7 +292,8 @@ class Ledger:
             if isinstance(pending, PendingInfer) and request in pending.requests
         ]
         return (
-            f"Req{request.request_id} model={request.message.model_id} {request.state.value} "
+            f"Req{request.request_id} model={request.message.model_id} "
+            f"{request.state.name.lower()} "
             f"arrived={request.arrived_at_ns} deadline={request.deadline_ns} "
             f"attempts={request.attempts} in=[{', '.join(actions)}]"
         )

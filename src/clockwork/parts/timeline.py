@@ -34,10 +34,12 @@ class Timeline:
         free_ns = now_ns + reach_ns
         if not self._outstanding:
             return free_ns
-        begin_ns = max(
-            self._begin_ns, now_ns - self._lag_ns - self._outstanding[0][1]
-        )  # an overdue head ends `lag` ago at the latest
-        return max(begin_ns + self._total_ns, free_ns)
+        # An overdue head ends `lag` ago at the latest. Comparisons instead of `max`: this runs
+        # several times per action, and they take a third of the time.
+        begin_ns = self._begin_ns
+        stalled_ns = now_ns - self._lag_ns - self._outstanding[0][1]
+        busy_ns = (begin_ns if begin_ns > stalled_ns else stalled_ns) + self._total_ns
+        return busy_ns if busy_ns > free_ns else free_ns
 
     def add(self, action_id: ActionId, *, duration_ns: int, now_ns: int) -> None:
         """Append an action that was just sent."""

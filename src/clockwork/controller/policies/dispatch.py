@@ -94,7 +94,7 @@ class Dispatcher:
         ready: Ready = []
         for waiting in self._ready:
             waiting.is_ready = False
-            if len(waiting):
+            if waiting.count:
                 self._offer(ready, waiting, None)
         self._ready.clear()
         self._find_room(ready, now_ns)
@@ -112,7 +112,7 @@ class Dispatcher:
             assert is_idle == (is_up and not len(gpu.exec)), f"GPU {gpu.index}: idle={is_idle}"
             for _, _, waiting in self._parked[gpu.index]:
                 assert waiting.parked_mask & gpu.bit, f"M-{waiting.model.model_id} parked unmarked"
-                runs_here = waiting.model.warm_mask & gpu.bit and len(waiting)
+                runs_here = waiting.model.warm_mask & gpu.bit and waiting.count
                 assert not (runs_here and self._room_mask & gpu.bit), f"GPU {gpu.index} has room"
 
     def _find_room(self, ready: Ready, now_ns: int) -> None:
@@ -129,7 +129,7 @@ class Dispatcher:
 
     def _dispatch(self, waiting: Waiting, ready: Ready, now_ns: int) -> None:
         """Send a batch of a model to the best GPU with room, or park it on all its holders."""
-        if not len(waiting):
+        if not waiting.count:
             return
         candidates = waiting.model.warm_mask & self._room_mask
         if not candidates:
@@ -140,7 +140,7 @@ class Dispatcher:
         has_room = self._idle_mask & gpu.bit or self._has_room(gpu, now_ns)
         if has_room and self._start(waiting, waiting.model.instances[gpu.index], now_ns):
             self._has_room(gpu, now_ns)
-        if len(waiting):
+        if waiting.count:
             self._offer(ready, waiting, None)
 
     def _offer(self, ready: Ready, waiting: Waiting, source: Gpu | None) -> None:
@@ -184,7 +184,7 @@ class Dispatcher:
             entered_ns, model_id, waiting = heappop(parked)
             self._parked_count -= 1
             waiting.parked_mask &= ~gpu.bit
-            if not len(waiting) or not waiting.model.warm_mask & gpu.bit:
+            if not waiting.count or not waiting.model.warm_mask & gpu.bit:
                 continue
             urgency_ns = waiting.urgency_ns()
             if parked and urgency_ns > entered_ns and urgency_ns > parked[0][0]:
@@ -212,8 +212,10 @@ class Dispatcher:
         """Send the best batch of a model to a GPU; refuse what cannot make it there."""
         assert instance.state is InstanceState.WARM, instance.describe()
         gpu = instance.gpu
-        queue = waiting.alone if len(waiting.alone) else waiting.queue
-        size_bytes = waiting.payload_bytes * min(len(queue), waiting.model.sizes[-1])
+        queue = waiting.alone if waiting.alone.entries else waiting.queue
+        size_bytes = waiting.payload_bytes
+        if size_bytes:
+            size_bytes *= min(len(queue), waiting.model.sizes[-1])
         start_ns = next_free_ns(gpu, now_ns, size_bytes)
         index, batch, dropped = queue.choose(start_ns, instance.exec_ns)
         for request in dropped:
@@ -254,6 +256,7 @@ class Dispatcher:
         self._idle_mask &= ~gpu.bit
         pending = PendingInfer(
             action_id,
+            gpu.worker.worker_id,
             instance,
             batch,
             size_index,
@@ -262,7 +265,7 @@ class Dispatcher:
             latest_ns,
             now_ns,
             sent_bytes,
-            len(waiting),
+            waiting.count,
             model.warm_mask.bit_count(),
         )
         action = Infer(

@@ -224,7 +224,7 @@ class Infer4:
     def on_warm(self, instance: Instance) -> None:
         """Requests that wait for this model have one more place to go."""
         waiting = self._waiting.get(instance.model.model_id)
-        if waiting is not None and len(waiting):
+        if waiting is not None and waiting.count:
             self._dispatcher.add_ready(waiting)
 
     def on_client_gone(self, client: Client, now_ns: int) -> None:
@@ -264,7 +264,7 @@ class Infer4:
         self._dispatcher.check()
         self._placement.check()
         for waiting in self._waiting.values():
-            assert not len(waiting) or waiting.timer_ns is not None, "requests without a timer"
+            assert not waiting.count or waiting.timer_ns is not None, "requests without a timer"
 
     def _queue(self, waiting: Waiting, request: Request) -> None:
         """Queue a request and see to it that it is looked at."""
@@ -280,7 +280,7 @@ class Infer4:
         exec_ns = waiting.model.exec_ns[0]
         for request in waiting.drop_hopeless(now_ns + exec_ns + 1):
             self._refuse_late(request, now_ns)
-        if len(waiting):
+        if waiting.count:
             waiting.timer_ns = max(waiting.first_deadline_ns - exec_ns, now_ns + 1)
             self._hopeless.set(waiting.timer_ns, waiting)
 

@@ -120,7 +120,7 @@ class Placement:
         self._note_pages(instance.gpu)
         action_id = self._ledger.next_action_id()
         self._ledger.send(
-            PendingEvict(action_id, instance, now_ns, copies),
+            PendingEvict(action_id, instance.gpu.worker.worker_id, instance, now_ns, copies),
             EvictWeights(action_id, instance.model.model_id, instance.gpu.gpu_id, 0, FOREVER_NS),
         )
 
@@ -310,7 +310,16 @@ class Placement:
         gpu.loads.add(action_id, duration_ns=expected_ns, now_ns=now_ns)
         self._note_room(gpu, now_ns)
         self._ledger.send(
-            PendingLoad(action_id, instance, expected_ns, start_ns, latest_ns, now_ns, copies),
+            PendingLoad(
+                action_id,
+                gpu.worker.worker_id,
+                instance,
+                expected_ns,
+                start_ns,
+                latest_ns,
+                now_ns,
+                copies,
+            ),
             LoadWeights(action_id, model.model_id, gpu.gpu_id, now_ns, latest_ns, expected_ns),
         )
 

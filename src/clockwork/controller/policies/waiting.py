@@ -40,8 +40,10 @@ class Waiting:
         # Input size of the last request.
         self.payload_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self.queue) + len(self.alone)
+    @property
+    def count(self) -> int:
+        """How many requests wait."""
+        return len(self.queue.entries) + len(self.alone.entries)
 
     def push(self, request: Request) -> None:
         """Queue a request."""
@@ -51,12 +53,12 @@ class Waiting:
     @property
     def first_deadline_ns(self) -> int:
         """The earliest internal deadline. Not empty."""
-        return min(queue.first_deadline_ns for queue in (self.queue, self.alone) if len(queue))
+        return min(queue.first_deadline_ns for queue in (self.queue, self.alone) if queue.entries)
 
     def urgency_ns(self) -> int:
         """Return the latest start of the batch that would be next. Not empty."""
         exec_ns = self.model.exec_ns
-        if self.alone:
+        if self.alone.entries:
             return self.alone.latest_start_ns(exec_ns)
         return self.queue.latest_start_ns(exec_ns)
 
