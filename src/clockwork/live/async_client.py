@@ -1,0 +1,278 @@
+"""The client for asyncio programs: thousands of requests in flight on one connection.
+
+::
+
+    async with await AsyncClient.connect("localhost:12346") as client:
+        model = await client.load_model("/models/resnet50")
+        inference = await model.infer(image, slo_ms=50)
+        print(inference["logits"].argmax(), inference.latency_ms)
+
+A client belongs to the event loop on which it was connected.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any, TypeVar
+
+from clockwork.errors import ClockworkError
+from clockwork.live.addresses import parse_address
+from clockwork.live.client_calls import Call, Calls
+from clockwork.live.client_requests import (
+    DEFAULT_PORT,
+    DEFAULT_TIMEOUT_S,
+    InferOptions,
+    copies_of,
+    find_model,
+    infer_request,
+    inference_of,
+    model_name,
+)
+from clockwork.live.outcomes import invalid
+from clockwork.live.tensors import Inference, Inputs, pack
+from clockwork.messages.models import ModelInfo, TensorSpec
+from clockwork.messages.requests import (
+    DoneResponse,
+    EvictRequest,
+    LoadModelRequest,
+    LoadModelResponse,
+    LsRequest,
+    LsResponse,
+    Request,
+    Response,
+    UnloadModelRequest,
+)
+from clockwork.messages.role import Payload
+
+ResponseT = TypeVar("ResponseT", LoadModelResponse, LsResponse, DoneResponse)
+
+
+class AsyncClient:
+    """A connection to a controller, redialled when it breaks. `connect` makes one."""
+
+    def __init__(self, calls: Calls, user_id: int) -> None:
+        """Use `AsyncClient.connect` instead."""
+        self.calls = calls
+        # The tenant that requests count for unless they name another.
+        self.user_id = user_id
+
+    @classmethod
+    async def connect(
+        cls, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, user_id: int = 0
+    ) -> "AsyncClient":
+        """Return a client of the controller at `address`, waiting until it is there.
+
+        Args:
+            address: ``host:port``; the port may be left out.
+            timeout_s: patience with a controller that is not there or still starting, now and
+                whenever the connection has to be made again.
+            user_id: the tenant that requests count for, in the controller's log.
+
+        Raises:
+            ConfigurationError: `address` cannot be read.
+            ConnectionLostError: no controller was there in time, or it is of another version.
+        """
+        calls = Calls(parse_address(address, default_port=DEFAULT_PORT), timeout_s=timeout_s)
+        await calls.connect()
+        return cls(calls, user_id)
+
+    async def load_model(self, path: str, copies: int = 1) -> "AsyncModel":
+        """Load a model directory on all workers, and return the model.
+
+        Args:
+            path: of the model directory, as the workers see it.
+            copies: how many models to make of it; they share code and host memory. The model that
+                is returned is the first one, all of them are its `copies`.
+
+        Raises:
+            RequestError: the directory is missing, broken or not allowed, or a worker failed.
+            ConnectionLostError: the connection broke.
+        """
+        if copies < 1:
+            raise invalid(f"copies is {copies}: load at least one")
+        request = LoadModelRequest(self.calls.next_id(), self.user_id, str(path), copies)
+        response = await self._call(request, LoadModelResponse)
+        assert response.model is not None, "success without a model"
+        models = [AsyncModel(self, info) for info in copies_of(response.model, response.copies)]
+        for model in models:
+            model.copies = tuple(models)
+        return models[0]
+
+    async def models(self) -> list["AsyncModel"]:
+        """Return all models that are loaded, by id.
+
+        Raises:
+            ConnectionLostError: the connection broke.
+        """
+        response = await self._call(LsRequest(self.calls.next_id(), self.user_id), LsResponse)
+        return [AsyncModel(self, info) for info in response.models]
+
+    async def model(self, name_or_id: str | int) -> "AsyncModel":
+        """Return the loaded model with this id, directory name or path.
+
+        Raises:
+            InvalidRequestError: there is none.
+            ConnectionLostError: the connection broke.
+        """
+        infos = [model.info for model in await self.models()]
+        return AsyncModel(self, find_model(infos, name_or_id))
+
+    async def close(self) -> None:
+        """Close the connection; requests under way end with ConnectionLostError."""
+        await self.calls.close()
+
+    async def __aenter__(self) -> "AsyncClient":
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        await self.close()
+
+    async def unload(self, info: ModelInfo) -> None:
+        """Have all workers forget a model."""
+        request = UnloadModelRequest(self.calls.next_id(), self.user_id, info.model_id)
+        await self._call(request, DoneResponse)
+
+    async def evict(self, info: ModelInfo) -> None:
+        """Evict a model's weights from all GPUs."""
+        request = EvictRequest(self.calls.next_id(), self.user_id, info.model_id)
+        await self._call(request, DoneResponse)
+
+    async def _call(self, request: Request, kind: type[ResponseT]) -> ResponseT:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Response | ClockworkError, payload: Payload, latency_ns: int) -> None:
+            _settle(future, outcome)
+
+        self.calls.start(Call(request, (), done))
+        response = await future
+        assert isinstance(response, kind), f"{type(response).__name__} answers {request}"
+        return response
+
+
+class AsyncModel:
+    """A loaded model; `AsyncClient.load_model`, `models` and `model` make them.
+
+    Attributes:
+        info: id, path and profile.
+        copies: all models that were loaded together with this one, this one included.
+    """
+
+    def __init__(self, client: AsyncClient, info: ModelInfo) -> None:
+        """Use `AsyncClient.load_model` or `AsyncClient.model` instead."""
+        self._client = client
+        self.info = info
+        self.copies: tuple[AsyncModel, ...] = (self,)
+
+    @property
+    def model_id(self) -> int:
+        """The number that the logs show."""
+        return self.info.model_id
+
+    @property
+    def name(self) -> str:
+        """The name of the model's directory."""
+        return model_name(self.info)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, dtype and shape (without batch dimension) of each input."""
+        return self.info.profile.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, dtype and shape (without batch dimension) of each output."""
+        return self.info.profile.outputs
+
+    def __repr__(self) -> str:
+        """Return id and name."""
+        return f"<AsyncModel {self.model_id} {self.name}>"
+
+    async def infer(
+        self,
+        inputs: Inputs,
+        *,
+        slo_ms: float | None = None,
+        slo_factor: float | None = None,
+        timeout_s: float | None = None,
+        user_id: int | None = None,
+    ) -> Inference:
+        """Run one inference, and return its outputs by name.
+
+        Args:
+            inputs: an array for a model with one input, else arrays by name; shapes without batch
+                dimension, or with one of 1. None sends no input: the worker makes one up.
+            slo_ms: the promised time from arrival to response; None: the controller's default.
+            slo_factor: the same as a multiple of the model's execution time.
+            timeout_s: how long to wait for the answer; None: until it comes, which it always does.
+            user_id: the tenant; None: the client's.
+
+        Raises:
+            InvalidRequestError: a name, shape, dtype or number is wrong.
+            RejectedError: it could not have been finished in time.
+            TimedOutError: it was too late, or not answered within `timeout_s`.
+            FailedError: a worker failed and no other could take over.
+            ConnectionLostError: the connection broke before the answer came.
+        """
+        options = InferOptions(
+            slo_ms=slo_ms, slo_factor=slo_factor, timeout_s=timeout_s, user_id=user_id
+        )
+        return await self._infer(inputs, options, is_copied=False)
+
+    def infer_async(
+        self,
+        inputs: Inputs,
+        *,
+        slo_ms: float | None = None,
+        slo_factor: float | None = None,
+        timeout_s: float | None = None,
+        user_id: int | None = None,
+    ) -> "asyncio.Future[Inference]":
+        """Return a future of what `infer` returns; the arrays may be changed at once.
+
+        Raises:
+            InvalidRequestError: a name, shape, dtype or number is wrong.
+        """
+        options = InferOptions(
+            slo_ms=slo_ms, slo_factor=slo_factor, timeout_s=timeout_s, user_id=user_id
+        )
+        return self._infer(inputs, options, is_copied=True)
+
+    async def unload(self) -> None:
+        """Have all workers forget this model; its id is never used again."""
+        await self._client.unload(self.info)
+
+    async def evict(self) -> None:
+        """Evict this model's weights from all GPUs; the next request is a cold start."""
+        await self._client.evict(self.info)
+
+    def _infer(
+        self, inputs: Inputs, options: InferOptions, *, is_copied: bool
+    ) -> "asyncio.Future[Inference]":
+        client, profile = self._client, self.info.profile
+        payloads = pack(profile, inputs, is_copied=is_copied)
+        request = infer_request(
+            client.calls.next_id(), self.info.model_id, options, user_id=client.user_id
+        )
+        future: asyncio.Future[Inference] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Response | ClockworkError, payload: Payload, latency_ns: int) -> None:
+            _settle(future, inference_of(profile, outcome, payload, latency_ns))
+
+        client.calls.start(Call(request, payloads, done), options.timeout_s)
+        return future
+
+
+def _settle(future: "asyncio.Future[Any]", outcome: object) -> None:
+    """Complete a future unless its owner has cancelled it."""
+    if future.cancelled():
+        return
+    if isinstance(outcome, ClockworkError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

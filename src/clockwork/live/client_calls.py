@@ -1,0 +1,185 @@
+"""A client's calls: patience with a controller that starts, time limits, and redialling.
+
+A call ends exactly once: with a response of status 0, or with the exception that tells why not.
+While the controller is starting (nobody listens yet, or status 5) a call is tried again until the
+client's patience ends. A broken connection ends the calls that were under way, because nobody
+knows what became of them; the next call dials anew.
+
+Everything but `next_id` belongs to the loop's thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Final
+
+from clockwork.errors import ClockworkError, ConnectionLostError
+from clockwork.live.addresses import Address
+from clockwork.live.client_connection import ClientConnection
+from clockwork.live.clock import now_ns
+from clockwork.live.dialling import Backoff
+from clockwork.live.outcomes import error_of, request_error
+from clockwork.messages.requests import Request, Response
+from clockwork.messages.role import Payload
+from clockwork.messages.status import Status
+from clockwork.units import SECOND
+
+RETRY_S: Final = 0.1
+"""Wait before a request that was answered with 5 is sent again; the controller holds it longer."""
+
+Done = Callable[[Response | ClockworkError, Payload, int], None]
+"""Takes how a call ended: a successful response or an exception, the payload, the latency in ns."""
+
+
+class Call:
+    """One request on its way, and who waits for it."""
+
+    __slots__ = ("begin_ns", "done", "is_over", "payloads", "request", "timer")
+
+    def __init__(self, request: Request, payloads: Sequence[Payload], done: Done) -> None:
+        self.request = request
+        self.payloads = payloads
+        self.done = done
+        self.begin_ns = now_ns()
+        self.is_over = False
+        # Ends the call when its time is over; None without a limit.
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Calls:
+    """Starts calls to one controller, over one connection at a time."""
+
+    def __init__(self, address: Address, *, timeout_s: float) -> None:
+        """Prepare; the first call dials, or `connect`.
+
+        Args:
+            address: where the controller listens.
+            timeout_s: patience with a controller that is not there or still starting.
+        """
+        self._address = address
+        self._timeout_s = timeout_s
+        self._ids = count()
+        self._connection: ClientConnection | None = None
+        self._dialling: asyncio.Task[ClientConnection] | None = None
+        self._is_closed = False
+
+    def next_id(self) -> int:
+        """Return a `user_request_id` for a new request; from any thread."""
+        return next(self._ids)
+
+    async def connect(self) -> None:
+        """Dial until the controller is there.
+
+        Raises:
+            ConnectionLostError: it was not there in time, or refuses us.
+        """
+        await self._dial()
+
+    def start(self, call: Call, timeout_s: float | None = None) -> None:
+        """Send a call's request, dialling first if need be; `call.done` is called once.
+
+        Args:
+            call: made just now.
+            timeout_s: how long the call may take; None: until it is answered.
+        """
+        if timeout_s is not None:
+            loop = asyncio.get_running_loop()
+            call.timer = loop.call_later(timeout_s, self._expire, call, timeout_s)
+        connection = self._connection
+        if connection is not None and connection.is_open:
+            self._send(call, connection)
+        elif self._is_closed:
+            self._end(call, ConnectionLostError("this client is closed"))
+        else:
+            self._dial().add_done_callback(lambda task: self._on_dialled(task, call))
+
+    async def close(self) -> None:
+        """Close the connection; calls under way end with ConnectionLostError."""
+        self._is_closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.gather(self._dialling, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _dial(self) -> "asyncio.Task[ClientConnection]":
+        """Return the task that dials: all who need a connection wait for the same one."""
+        if self._dialling is None:
+            self._dialling = asyncio.ensure_future(self._dial_patiently())
+        return self._dialling
+
+    async def _dial_patiently(self) -> ClientConnection:
+        backoff = Backoff()
+        last: ConnectionLostError | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    connection = ClientConnection(self._address)
+                    try:
+                        await connection.open()
+                    except ConnectionLostError as error:
+                        if connection.was_made:
+                            raise
+                        last = error
+                    else:
+                        self._connection = connection
+                        return connection
+                    await asyncio.sleep(backoff.next_s())
+        except TimeoutError:
+            raise ConnectionLostError(
+                f"{last or f'no answer from {self._address}'} (waited {self._timeout_s:g} s)"
+            ) from None
+        finally:
+            self._dialling = None
+
+    def _on_dialled(self, task: "asyncio.Task[ClientConnection]", call: Call) -> None:
+        if task.cancelled():
+            self._end(call, ConnectionLostError("this client is closed"))
+            return
+        error = task.exception()
+        if error is None:
+            self._send(call, task.result())
+        else:
+            # An exception of its own for each call: raising adds to its traceback.
+            self._end(call, ConnectionLostError(str(error)))
+
+    def _send(self, call: Call, connection: ClientConnection) -> None:
+        if call.is_over:
+            return
+
+        def answer(response: Response | ConnectionLostError, payload: Payload, at_ns: int) -> None:
+            if isinstance(response, ConnectionLostError):
+                self._end(call, response)
+            elif response.status is Status.SUCCESS:
+                self._end(call, response, payload, at_ns)
+            elif response.status is Status.INITIALIZING and self._is_patient(call):
+                loop = asyncio.get_running_loop()
+                loop.call_later(RETRY_S, self._send, call, connection)
+            else:
+                self._end(call, error_of(response) or response)
+
+        connection.send(call.request, call.payloads, answer)
+
+    def _is_patient(self, call: Call) -> bool:
+        waited_ns = now_ns() - call.begin_ns
+        return not call.is_over and waited_ns + RETRY_S * SECOND < self._timeout_s * SECOND
+
+    def _expire(self, call: Call, timeout_s: float) -> None:
+        if self._connection is not None:
+            self._connection.forget(call.request.user_request_id)
+        text = f"no answer within {timeout_s:g} s: allow a larger timeout_s, or an slo_ms below it"
+        self._end(call, request_error(Status.TIMEOUT, text))
+
+    def _end(
+        self,
+        call: Call,
+        outcome: Response | ClockworkError,
+        payload: Payload = b"",
+        at_ns: int = 0,
+    ) -> None:
+        if call.is_over:
+            return
+        call.is_over = True
+        if call.timer is not None:
+            call.timer.cancel()
+        call.done(outcome, payload, at_ns - call.begin_ns)
