@@ -13,9 +13,9 @@ original evicts under the running infer and then reports 84.
 UnloadModel, ClearCache and GetWorkerState do not queue. The first two answer when the last task
 that used what they dropped has ended.
 
-Results do not depend on how events are cut into batches: each event is followed by all that it
-makes possible. After an infer the weights executor looks first, so that an eviction waits for one
-infer at most.
+Results do not depend on how the events of an instant are cut into batches: each is followed by all
+that it makes possible. After an infer the weights executor looks first, so that an eviction waits
+for one infer at most.
 
 Source: SPEC 5.1, 5.2, 5.9. Cost: O(log queued) per action; the budget is 15 us per Infer.
 """
@@ -99,9 +99,11 @@ class WorkerRole:
     def handle(self, batch: Sequence[WorkerEvent], now_ns: int) -> list[WorkerEffect]:
         """Take in events that happened by `now_ns`; return results to send and tasks to start."""
         effects = self._outbox.begin_step(now_ns)
+        # First, so that it makes no difference which event of an instant comes in which batch.
+        self._look_at_windows()
         for event in batch:
             _HANDLERS[type(event)](self, event)
-        self._look_at_windows()
+        self._windows.skip_ended()
         return effects
 
     def check(self) -> None:
@@ -158,7 +160,11 @@ class WorkerRole:
         )
         executor.put(task)
         self._run(executor)
-        if task.state is TaskState.WAITING:
+        if task.state is not TaskState.WAITING:
+            return
+        if action.latest_ns < self._outbox.now_ns:
+            self._outbox.expire(task)
+        else:
             self._windows.await_closing(task)
 
     def _fail(self, action: Action, status: ActionStatus, text: str, received_at_ns: int) -> None:

@@ -123,20 +123,17 @@ class Windows:
             self._push(task.action.latest_ns + 1, task)
 
     def pop_due(self, now_ns: int) -> ActionTask | None:
-        """Remove and return the next task to look at by `now_ns`, or None.
-
-        Afterwards `next_ns` belongs to a task that still waits.
-        """
-        heap = self._heap
-        while heap:
-            when_ns, _, task = heap[0]
-            if task.state is not TaskState.WAITING:
-                heappop(heap)
-            elif when_ns > now_ns:
-                return None
-            else:
-                return heappop(heap)[2]
+        """Remove and return the next task to look at by `now_ns`, or None."""
+        self.skip_ended()
+        if self._heap and self._heap[0][0] <= now_ns:
+            return heappop(self._heap)[2]
         return None
+
+    def skip_ended(self) -> None:
+        """Make `next_ns` belong to a task that still waits."""
+        heap = self._heap
+        while heap and heap[0][2].state is not TaskState.WAITING:
+            heappop(heap)
 
     def _push(self, when_ns: int, task: ActionTask) -> None:
         self._entries += 1
