@@ -8,14 +8,13 @@ from telemetry_records import action, load, request
 from clockwork.messages.actions import ActionType
 from clockwork.messages.status import ActionStatus, Status
 from clockwork.telemetry.console import (
-    ClientConsole,
     ControllerConsole,
     Traffic,
     traffic_line,
 )
-from clockwork.telemetry.figures import ClientGatherer, ControllerGatherer
+from clockwork.telemetry.figures import ControllerGatherer
 from clockwork.telemetry.lag import LagHistogram
-from clockwork.telemetry.live_table import GPU_ROWS_MAX, LiveTable, client_table, controller_table
+from clockwork.telemetry.live_table import GPU_ROWS_MAX, LiveTable, controller_table
 from clockwork.units import MIB, MS, SECOND
 
 
@@ -125,18 +124,6 @@ def test_rates_are_over_the_time_that_passed() -> None:
     assert line.startswith("Client throughput=2.0 ")
 
 
-def test_the_client_shows_what_it_submitted_and_what_succeeded() -> None:
-    """The client's line counts submitted requests and times successes with two decimals."""
-    console = ClientConsole(now_ns=0)
-    console.add_submitted(30)
-    console.add_submitted()
-    for latency_us in (2500, 3500, 9000):
-        console.add_succeeded(latency_us * 1000)
-    assert console.lines(9 * SECOND) == []
-    assert console.lines(10 * SECOND) == ["total=31 throughput=0.30 min=2.50 max=9.00 mean=5.00"]
-    assert console.lines(20 * SECOND) == ["total=0 throughput=0"]
-
-
 def test_traffic_is_averaged_per_second() -> None:
     """Bytes and messages of both directions are shown per second, bytes as MiB."""
     line = traffic_line(
@@ -186,12 +173,11 @@ def test_the_live_table_of_many_gpus_fits_a_screen() -> None:
 def test_the_live_table_of_an_idle_interval_is_empty() -> None:
     """Without records there are dashes and no division by zero."""
     assert "-" in shown(controller_table(ControllerGatherer(0).take(0)))
-    assert "0.0" in shown(client_table(ClientGatherer(0).take(0)))
 
 
 def test_the_live_table_replaces_itself() -> None:
     """Showing figures draws them at once on the console that was given."""
     out = io.StringIO()
     with LiveTable(Console(file=out, force_terminal=True, width=80)) as table:
-        table.show(client_table(ClientGatherer(0).take(SECOND)))
-    assert "submitted/s" in out.getvalue()
+        table.show(controller_table(ControllerGatherer(0).take(SECOND)))
+    assert "responses/s" in out.getvalue()

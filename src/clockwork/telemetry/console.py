@@ -1,10 +1,11 @@
-"""The lines that controller, client and worker print about an interval.
+"""The lines that the controller prints about an interval, and one about any connection.
 
 Invariants: a line appears when its interval has passed, whatever happened in it; the first
 interval begins when the console is made. Times are milliseconds, sizes MiB.
 
-Source: SPEC 6.3 to 6.5. The original prints a first line with an interval of no meaning, and a
-client that has had no success yet prints no end of line; ours do neither.
+Source: SPEC 6.3. The original prints a first line with an interval of no meaning; ours does not.
+
+Not here: the lines of clients (`client/statistics.py`) and workers (`live/worker_console.py`).
 """
 
 from typing import Final
@@ -13,8 +14,6 @@ from msgspec import Struct
 
 from clockwork.messages.actions import ActionType
 from clockwork.telemetry.figures import (
-    ClientFigures,
-    ClientGatherer,
     ControllerFigures,
     ControllerGatherer,
     GpuFigures,
@@ -59,43 +58,12 @@ class ControllerConsole:
         return controller_lines(self._gatherer.take(now_ns))
 
 
-class ClientConsole:
-    """The client's line, fed with what it submits and what succeeds."""
-
-    __slots__ = ("_gatherer", "_interval_ns", "add_submitted", "add_succeeded", "due_ns")
-
-    def __init__(self, *, now_ns: int, interval_ns: int = INTERVAL_NS) -> None:
-        """Begin the first interval at `now_ns`."""
-        self._gatherer = ClientGatherer(now_ns)
-        self._interval_ns = interval_ns
-        self.add_submitted = self._gatherer.add_submitted
-        self.add_succeeded = self._gatherer.add_succeeded
-        # The instant from which `lines` has something to say.
-        self.due_ns = now_ns + interval_ns
-
-    def lines(self, now_ns: int) -> list[str]:
-        """Return the line of an interval that has ended by `now_ns`, also of an idle one."""
-        if now_ns < self.due_ns:
-            return []
-        self.due_ns = now_ns + self._interval_ns
-        return [client_line(self._gatherer.take(now_ns))]
-
-
 def controller_lines(figures: ControllerFigures) -> list[str]:
     """Return a line per GPU and type of action, then one about clients if any was answered."""
     lines = [_gpu_line(gpu, figures) for gpu in figures.gpus]
     if figures.responses:
         lines.append(_requests_line(figures))
     return lines
-
-
-def client_line(figures: ClientFigures) -> str:
-    """Return a client's line; without a success it ends after the throughput."""
-    successes = figures.successes
-    if not successes.count:
-        return f"total={figures.submitted} throughput=0"
-    throughput = figures.per_second(successes.count)
-    return f"total={figures.submitted} throughput={throughput:.2f} {_milliseconds(successes, 2)}"
 
 
 def traffic_line(link: str, *, before: Traffic, after: Traffic, elapsed_ns: int) -> str:

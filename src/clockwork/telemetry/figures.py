@@ -4,7 +4,9 @@ Why: both want the same minimum, maximum, mean and rate, at different intervals.
 few comparisons per record (about 0.2 us) and no memory per record, so that it can run on the
 controller's event loop; taking the figures costs one step per GPU.
 
-Source: SPEC 6.3 and 6.4. A late success counts as a success, as in the original.
+Source: SPEC 6.3. A late success counts as a success, as in the original.
+
+Not here: the client's figures, which its role keeps (`client/statistics.py`).
 """
 
 from typing import Final
@@ -83,19 +85,6 @@ class ControllerFigures(Struct, frozen=True):
         return count * SECOND / self.elapsed_ns if self.elapsed_ns > 0 else 0.0
 
 
-class ClientFigures(Struct, frozen=True):
-    """What a client saw within an interval."""
-
-    elapsed_ns: int
-    submitted: int
-    # Latencies, by the client's clock, of the requests that succeeded.
-    successes: Spread
-
-    def per_second(self, count: int) -> float:
-        """Return `count` as a rate over the interval."""
-        return count * SECOND / self.elapsed_ns if self.elapsed_ns > 0 else 0.0
-
-
 class ControllerGatherer:
     """Gathers a controller's records into `ControllerFigures`."""
 
@@ -155,39 +144,6 @@ class ControllerGatherer:
         if gpu is None:
             gpu = by_gpu[key] = _Gpu()
         gpu.add(record)
-
-
-class ClientGatherer:
-    """Gathers a client's requests and responses into `ClientFigures`."""
-
-    __slots__ = ("_since_ns", "_submitted", "_successes")
-
-    def __init__(self, now_ns: int) -> None:
-        """Begin the first interval at `now_ns`."""
-        self._begin(now_ns)
-
-    def add_submitted(self, count: int = 1) -> None:
-        """Count requests that were sent."""
-        self._submitted += count
-
-    def add_succeeded(self, latency_ns: int) -> None:
-        """Count a response with status 0."""
-        self._successes.add(latency_ns)
-
-    def take(self, now_ns: int) -> ClientFigures:
-        """Return the figures since the last call and begin the next interval."""
-        figures = ClientFigures(
-            elapsed_ns=now_ns - self._since_ns,
-            submitted=self._submitted,
-            successes=self._successes.spread(),
-        )
-        self._begin(now_ns)
-        return figures
-
-    def _begin(self, now_ns: int) -> None:
-        self._since_ns = now_ns
-        self._submitted = 0
-        self._successes = _Durations()
 
 
 class _Durations:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clockwork.messages.actions import ActionType
-from clockwork.telemetry.figures import ClientFigures, ControllerFigures, GpuFigures, Spread
+from clockwork.telemetry.figures import ControllerFigures, GpuFigures, Spread
 from clockwork.telemetry.lag import LagHistogram
 from clockwork.units import MS
 
@@ -58,17 +58,6 @@ def controller_table(figures: ControllerFigures, lag: LagHistogram | None = None
     if lag is not None:
         parts.append(Text(lag.line(), style="dim"))
     return Group(*parts)
-
-
-def client_table(figures: ClientFigures) -> Table:
-    """Return what a client saw in an interval."""
-    table = _table("submitted/s", "succeeded/s", "min", "mean", "max ms")
-    table.add_row(
-        f"{figures.per_second(figures.submitted):,.1f}",
-        f"{figures.per_second(figures.successes.count):,.1f}",
-        *_milliseconds(figures.successes, 2),
-    )
-    return table
 
 
 def _gpu_table(figures: ControllerFigures) -> Table:
