@@ -95,6 +95,7 @@ class Infer4:
     def on_model(self, model: Model) -> None:
         """A model can be asked for."""
         self._waiting[model.model_id] = Waiting(model)
+        self._placement.on_model(model)
 
     def admit(
         self, client: Client, message: InferRequest, model: Model, payload: Payload, at_ns: int

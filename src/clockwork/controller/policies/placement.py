@@ -33,6 +33,8 @@ from clockwork.messages.actions import (
 from clockwork.messages.ids import ModelId
 from clockwork.units import FOREVER_NS, MS
 
+NO_MODEL_PAGES: Final = 1 << 62
+"""Pages of the smallest model while there is none."""
 CANDIDATES_MAX: Final = 16
 """GPUs compared per load (chosen: more gain nothing once two have room)."""
 VICTIMS_MAX: Final = 256
@@ -62,9 +64,10 @@ class Placement:
         self._room_mask = 0
         # No wanted model is tried before.
         self._retry_at_ns = 0
-        # GPUs with at least one free page, and how often pages became free anywhere.
+        # GPUs on which the smallest model would fit, and how often pages became free anywhere.
         self._free_mask = 0
         self._freed_count = 0
+        self._smallest_pages = NO_MODEL_PAGES
         # `_freed_count` at the last replication of a model that found no place.
         self._futile: dict[ModelId, int] = {}
 
@@ -72,6 +75,13 @@ class Placement:
     def wakeup_ns(self) -> int | None:
         """When wanted models should be tried again."""
         return self._retry_at_ns if self._wanted and self._room_mask else None
+
+    def on_model(self, model: Model) -> None:
+        """A model was registered."""
+        if model.pages < self._smallest_pages:
+            self._smallest_pages = model.pages
+            for gpu in self._cluster.gpus:
+                self._note_pages(gpu)
 
     def consider(self, model: Model, now_ns: int) -> None:
         """Look at a model that a request just arrived for. Constant time."""
@@ -188,7 +198,8 @@ class Placement:
         """Assert that the masks agree with the GPUs."""
         for gpu in self._cluster.gpus:
             is_up = bool(self._cluster.up_mask & gpu.bit)
-            assert bool(self._free_mask & gpu.bit) == (is_up and gpu.free_pages > 0)
+            is_free = gpu.free_pages >= self._smallest_pages
+            assert bool(self._free_mask & gpu.bit) == (is_up and is_free), f"GPU {gpu.index}"
 
     def _load_wanted(self, now_ns: int) -> None:
         """Load the most wanted models while some GPU can take them."""
@@ -335,7 +346,7 @@ class Placement:
             self._room_mask &= ~gpu.bit
 
     def _note_pages(self, gpu: Gpu) -> None:
-        if gpu.free_pages > 0 and self._cluster.up_mask & gpu.bit:
+        if gpu.free_pages >= self._smallest_pages and self._cluster.up_mask & gpu.bit:
             self._free_mask |= gpu.bit
         else:
             self._free_mask &= ~gpu.bit
