@@ -10,7 +10,7 @@ Which one a file has is seen from its header. Functions that are never called ar
 
 import csv
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,13 +28,12 @@ _NAME_CHARACTERS: Final = 8
 """Of each hash in a function's name: unique in practice, and short."""
 
 
-def find_trace(environment: Mapping[str, str], day: int) -> Path:
-    """Return the file of a day of the 2019 data set in AZURE_TRACE_DIR.
+def find_trace(directory: str | None, day: int) -> Path:
+    """Return the file of a day of the 2019 data set in `directory` (AZURE_TRACE_DIR).
 
     Raises:
         ConfigurationError: the variable is not set, the day is wrong, or there is no such file.
     """
-    directory = environment.get("AZURE_TRACE_DIR", "")
     if not directory:
         raise ConfigurationError(
             "AZURE_TRACE_DIR is not set: point it to the directory with the trace files, or give "
