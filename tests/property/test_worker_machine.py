@@ -24,10 +24,8 @@ from clockwork.messages.ids import TaskId
 from clockwork.messages.status import ActionStatus
 from clockwork.messages.worker_io import (
     ControllerLost,
-    InferTask,
     LoadModelTask,
     LoadModelTaskDone,
-    LoadWeightsTask,
     Shutdown,
     Task,
     TaskDone,
@@ -225,13 +223,15 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @invariant()
     def pages_in_use_do_not_change_hands(self) -> None:
-        """Running tasks of different models never share a page."""
-        loads = [task for task in self.stage.running if isinstance(task, LoadWeightsTask)]
-        infers = [task for task in self.stage.running if isinstance(task, InferTask)]
-        for load in loads:
-            for one in infers:
-                if one.gpu_id == load.gpu_id and set(one.pages) & set(load.pages):
-                    assert (one.code_id, one.pages) == (load.code_id, load.pages)
+        """No page is read and written at the same time."""
+        for gpu_id in range(GPUS):
+            pages = [
+                page
+                for task in self.stage.running
+                if not isinstance(task, LoadModelTask) and task.gpu_id == gpu_id
+                for page in task.pages
+            ]
+            assert len(set(pages)) == len(pages)
 
     @invariant()
     def executors_run_one_task_each(self) -> None:

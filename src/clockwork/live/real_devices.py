@@ -39,6 +39,9 @@ from clockwork.worker.core import WorkerRole
 
 _LOG: Final = logging.getLogger(__name__)
 
+JOIN_S: Final = 10.0
+"""How long a thread may take to end; what it runs was waited for before (chosen)."""
+
 _Queue = SimpleQueue[Task | ReleaseModel | None]
 """Orders for one thread; None ends it."""
 
@@ -75,17 +78,16 @@ class RealDevices:
         gpu_ids = [GpuId(gpu.gpu_id) for gpu in engine.gpus()]
         self._weights: list[_Queue] = [SimpleQueue() for _ in gpu_ids]
         self._infers: list[_Queue] = [SimpleQueue() for _ in gpu_ids]
-        self._threads = [self._thread("CPU", self._models, None)]
-        for gpu_id in gpu_ids:
-            self._threads += [
-                self._thread(f"GPU{gpu_id}-Weights", self._weights[gpu_id], None),
-                self._thread(f"GPU{gpu_id}-GPU", self._infers[gpu_id], gpu_id),
-            ]
-
-    @property
-    def thread_names(self) -> list[str]:
-        """Names of the executors' threads, in the order of their start."""
-        return [thread.name for thread in self._threads]
+        self._loaders = [self._thread("CPU-0", self._models)]
+        self._loaders += [
+            self._thread(f"GPU{gpu_id}-Weights-0", self._weights[gpu_id]) for gpu_id in gpu_ids
+        ]
+        self._inferrers = [
+            self._thread(f"GPU{gpu_id}-GPU-0", self._infers[gpu_id], closes=gpu_id)
+            for gpu_id in gpu_ids
+        ]
+        for thread in (*self._loaders, *self._inferrers):
+            emit(WorkerSay(f"{thread.name} started"))
 
     def deliver(self, events: Sequence[WorkerEvent]) -> None:
         """Hand events to the role as of now, and emit what it answers."""
@@ -103,12 +105,18 @@ class RealDevices:
         await self._is_idle.wait()
 
     def close(self) -> None:
-        """End all threads after what they run now; nothing is emitted any more."""
+        """End all threads after what they run now; nothing is emitted any more.
+
+        Threads that hang in the engine are left behind, and what they hold with them.
+        """
         self._stop()
-        for queue in (self._models, *self._weights, *self._infers):
+        # In this order: the threads of infers give back the pages that loads may still write.
+        for queue in (self._models, *self._weights):
             queue.put(None)
-        for thread in self._threads:
-            thread.join()
+        if _are_ended(self._loaders):
+            for queue in self._infers:
+                queue.put(None)
+            _are_ended(self._inferrers)
 
     # On any thread, under the lock.
 
@@ -169,21 +177,21 @@ class RealDevices:
 
     # On an executor's thread.
 
-    def _thread(self, name: str, queue: _Queue, gpu_id: GpuId | None) -> Thread:
-        # A daemon: a device that hangs for ever must not keep the process alive after an error.
-        thread = Thread(target=self._work, args=(queue, gpu_id), name=name, daemon=True)
+    def _thread(self, name: str, queue: _Queue, *, closes: GpuId | None = None) -> Thread:
+        # A daemon: a device that hangs for ever must not keep the process alive.
+        thread = Thread(target=self._work, args=(queue, closes), name=name, daemon=True)
         thread.start()
         return thread
 
-    def _work(self, queue: _Queue, gpu_id: GpuId | None) -> None:
-        """Carry out orders until None comes."""
+    def _work(self, queue: _Queue, closes: GpuId | None) -> None:
+        """Carry out orders until None comes; then close a GPU, if it is this thread's to close."""
         while (order := queue.get()) is not None:
             if isinstance(order, ReleaseModel):
                 self._release(order)
             else:
                 self._report(self._perform(order))
-        if gpu_id is not None:
-            self._engine.close(gpu_id)
+        if closes is not None:
+            self._engine.close(closes)
 
     def _perform(self, task: Task) -> TaskDone:
         """Run `task`; whatever goes wrong becomes its failure."""
@@ -241,6 +249,16 @@ class RealDevices:
             if is_news and not self._is_flush_due:
                 self._is_flush_due = True
                 self._loop.call_soon_threadsafe(self._flush)
+
+
+def _are_ended(threads: Sequence[Thread]) -> bool:
+    """Wait for threads that were told to end; False if one hangs in its task."""
+    for thread in threads:
+        thread.join(JOIN_S)
+        if thread.is_alive():
+            _LOG.error("thread=%s does not end: its task hangs", thread.name)
+            return False
+    return True
 
 
 def _since(begin_ns: int) -> Timing:

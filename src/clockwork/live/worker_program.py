@@ -17,14 +17,14 @@ import asyncio
 import signal
 import socket
 import sys
+import traceback
 from typing import Final
 
 import uvloop
 
 from clockwork.live.dialling import listen, port_of
 from clockwork.live.options import WorkerSettings
-from clockwork.live.process import calm_garbage_collector, keep_freed_memory
-from clockwork.live.traffic import Flusher
+from clockwork.live.process import calm_garbage_collector, keep_freed_memory, say
 from clockwork.live.traffic import Flusher
 from clockwork.live.vocabulary import AT_WORKER, Message
 from clockwork.live.wire import Connection
@@ -42,6 +42,7 @@ from clockwork.messages.worker_io import (
 from clockwork.parts.clock_offset import shift_action, shift_result
 from clockwork.units import SECOND
 
+GOODBYE: Final = "the worker is shutting down"
 DRAIN_S: Final = 30.0
 """How long running tasks may take at the end; chosen: the longest load of a large model."""
 SWITCH_INTERVAL_S: Final = 100e-6
@@ -65,23 +66,26 @@ def run_worker(settings: WorkerSettings, *, is_emulated: bool) -> int:
     assert __debug__, "assertions guard the role: do not run with python -O"
     keep_freed_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    uvloop.run(_main(settings, is_emulated=is_emulated))
-    return 0
+    return uvloop.run(_main(settings, is_emulated=is_emulated))
 
 
-async def _main(settings: WorkerSettings, *, is_emulated: bool) -> None:
-    print("Starting Clockwork Worker", flush=True)
-    server = WorkerServer(settings, is_emulated=is_emulated)
-    await server.start()
+async def _main(settings: WorkerSettings, *, is_emulated: bool) -> int:
+    say("Starting Clockwork Worker")
+    program = WorkerProgram(settings, is_emulated=is_emulated)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.interrupt, number)
-    calm_garbage_collector()
-    await server.serve()
+        loop.add_signal_handler(number, program.interrupt, number)
+    try:
+        await program.start()
+        calm_garbage_collector()
+        return await program.wait()
+    finally:
+        await program.close()
+        say("Clockwork Worker Exiting")
 
 
-class WorkerServer:
-    """A listening worker; a handler of its controller's connection."""
+class WorkerProgram:
+    """All that a worker process consists of, on the running loop."""
 
     def __init__(self, settings: WorkerSettings, *, is_emulated: bool) -> None:
         """Prepare; `start` listens.
@@ -103,8 +107,10 @@ class WorkerServer:
         # What this turn of the loop has brought.
         self._batch: list[WorkerEvent] = []
         self._server: asyncio.Server | None = None
-        # Done when the process is to end; its exception is the role's.
-        self._end: asyncio.Future[None] = self._loop.create_future()
+        # Prints the interval lines.
+        self._reporter: asyncio.Task[None] | None = None
+        # Done when the program is to end: the exit code.
+        self._end: asyncio.Future[int] = self._loop.create_future()
         self._is_impatient = asyncio.Event()
         # The port that is listened on, known after `start`.
         self.port = settings.port
@@ -119,33 +125,44 @@ class WorkerServer:
         self._server = await listen(host, self._settings.port, self._connection)
         _notice_dead_peers(self._server)
         self.port = port_of(self._server)
-        print(f"IO service thread listening on {host}:{self.port}", flush=True)
+        self._reporter = self._loop.create_task(self._report())
+        say(f"IO service thread listening on {host}:{self.port}")
 
-    async def serve(self) -> None:
-        """Work until `interrupt`; then finish what runs, and close everything."""
-        reporter = self._loop.create_task(self._report())
-        try:
-            await self._end
+    async def wait(self) -> int:
+        """Work until a signal or a failure; then finish what runs. Return the exit code."""
+        exit_code = await self._end
+        if exit_code == 0:
             self._devices.deliver([Shutdown()])
             await self._drain()
-        finally:
-            reporter.cancel()
-            await self._close()
+        return exit_code
 
     def interrupt(self, number: int = signal.SIGTERM) -> None:
         """Begin to end; the second call ends without waiting for devices."""
-        print(f"Interrupt signal ({number}) received.", flush=True)
+        say(f"Interrupt signal ({number}) received.")
         if self._end.done():
             self._is_impatient.set()
         else:
-            self._end.set_result(None)
+            self._end.set_result(0)
+
+    async def close(self) -> None:
+        """Close sockets, then devices; everything that was sent arrives."""
+        if self._reporter is not None:
+            self._reporter.cancel()
+        if self._server is not None:
+            self._server.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.close(GOODBYE)
+        for connection in connections:
+            await connection.wait_closed()
+        self._devices.close()
 
     # What connections call.
 
     def on_ready(self, connection: Connection) -> None:
         """Take the first controller, refuse others."""
         if self._controller is not None:
-            print(f"Refusing {connection.peer}: {self._controller.peer} is connected", flush=True)
+            say(f"Refusing {connection.peer}: {self._controller.peer} is connected")
             connection.refuse(
                 f"this worker serves the controller at {self._controller.peer}; it takes another "
                 "when that one has gone"
@@ -153,7 +170,7 @@ class WorkerServer:
             return
         self._controller = connection
         self._console = WorkerConsole()
-        print(f"Connection established with {connection.peer}", flush=True)
+        say(f"Connection established with {connection.peer}")
 
     def on_message(
         self, connection: Connection, message: Message, payload: Payload, at_ns: int
@@ -166,14 +183,14 @@ class WorkerServer:
         action = shift_action(message, connection.clock.delta_ns)
         line = self._console.add_action(action, len(payload), at_ns)
         if line is not None:
-            print(line, flush=True)
+            say(line)
         self._batch.append(ActionArrived(action, payload, at_ns))
 
     def on_closed(self, connection: Connection, reason: str) -> None:
         """Tell the role that the controller is gone."""
         self._connections.discard(connection)
         if connection is self._controller:
-            print(f"Closing connection {connection.peer}, reason: {reason}", flush=True)
+            say(f"Closing connection {connection.peer}, reason: {reason}")
             self._controller = None
             # At once: a next controller must not get what this one asked for.
             self._batch.append(ControllerLost())
@@ -193,19 +210,20 @@ class WorkerServer:
 
     def _emit(self, effect: SendResult | WorkerSay) -> None:
         if isinstance(effect, WorkerSay):
-            print(effect.text, flush=True)
+            say(effect.text)
             return
         connection = self._controller
         if connection is None:
             return
         line = self._console.add_result(effect.message)
         if line is not None:
-            print(line, flush=True)
+            say(line)
         connection.send(shift_result(effect.message, connection.clock.offset_ns), effect.payloads)
 
     def _on_failure(self, error: BaseException) -> None:
+        traceback.print_exception(error)
         if not self._end.done():
-            self._end.set_exception(error)
+            self._end.set_result(1)
 
     async def _report(self) -> None:
         """Print a line per interval while a controller is there."""
@@ -216,7 +234,7 @@ class WorkerServer:
                 line = self._console.interval_line(
                     skew_ns=clock.delta_ns, round_trip_ns=clock.round_trip_ns
                 )
-                print(line, flush=True)
+                say(line)
 
     async def _drain(self) -> None:
         """Wait until no task runs, a second signal comes, or the patience ends."""
@@ -227,18 +245,6 @@ class WorkerServer:
         await asyncio.wait(waits, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-
-    async def _close(self) -> None:
-        """Close sockets, then devices."""
-        if self._server is not None:
-            self._server.close()
-        connections = list(self._connections)
-        for connection in connections:
-            connection.close("the worker is shutting down")
-        for connection in connections:
-            await connection.wait_closed()
-        self._devices.close()
-        print("Clockwork Worker Exiting", flush=True)
 
 
 def _notice_dead_peers(server: asyncio.Server) -> None:

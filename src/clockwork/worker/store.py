@@ -2,8 +2,8 @@
 
 A model instance is a model on one GPU::
 
-    COLD --> LOADING --> WARM
-      ^---------+---------+        dropped: evicted, cleared, unloaded, or its load failed
+    COLD --> LOADING <--> WARM
+      ^---------+----------+       dropped: evicted, cleared, unloaded, or its load failed
 
 There is an `Instance` only while it is not COLD, and a new one for each load: the object itself is
 the *version* of SPEC 5.2. A task that finds at its end that its instance was dropped knows that
@@ -13,7 +13,8 @@ A dropped instance that a task still uses *lingers*: it is gone for everybody el
 are given back only when that task ends. So no page that is read or written ever changes hands.
 (The original gives pages back at once, or never.)
 
-A load of a warm model writes the same bytes into the same pages, so the instance stays WARM.
+A load of a warm model writes the same pages again; the instance is LOADING meanwhile, since devices
+may move pages on the way. (The original's real worker drops them first, its dummy keeps them.)
 
 Invariant: taken pages = pages of instances + pages of lingering ones.
 """
@@ -114,9 +115,9 @@ class WeightsCache:
         )
 
     def begin_load(self, model: LoadedModel) -> Instance | None:
-        """Return the instance to load into, used once more, or None if too few pages are free.
+        """Return the instance to load into, now LOADING, or None if too few pages are free.
 
-        A cold model's instance is new and takes its pages here.
+        A cold model's instance is new and takes its pages here; a warm one must not be in use.
         """
         instance = self._instances.get(model.model_id)
         if instance is None:
@@ -124,7 +125,9 @@ class WeightsCache:
             if pages is None:
                 return None
             instance = self._instances[model.model_id] = Instance(model, pages)
-        instance.user_count += 1
+        assert not instance.user_count, f"model {model.model_id} is loaded into while in use"
+        instance.state = InstanceState.LOADING
+        instance.user_count = 1
         return instance
 
     def end_load(self, instance: Instance) -> bool:
