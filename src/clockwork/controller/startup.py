@@ -171,8 +171,8 @@ class Startup:
             self._serve()
         elif now_ns >= self._countdown_ns:
             self._countdown_ns = now_ns + SECOND
-            seconds = left_ns / SECOND
-            self._say(f"(Startup-5) LoadModelStage ending in {seconds:.0f} seconds...", end="\r")
+            seconds = -(-left_ns // SECOND)  # rounded up: it has not ended yet
+            self._say(f"(Startup-5) LoadModelStage ending in {seconds} seconds...", end="\r")
 
     def _serve(self) -> None:
         self._say("(Startup-6) LoadModelStage complete.  Printing loaded models: ")
