@@ -1,0 +1,160 @@
+"""A simulated process: a role, its clock, and the turns in which it handles what has arrived.
+
+A process with a `Turn` collects events and handles them in one batch, some time after the first of
+them and not before it is done with the last batch: the batching of the live event loop, and its
+queue when it is overloaded. Without one it handles each delivery at once.
+
+At most one turn is planned that counts: a later plan leaves an earlier entry in the agenda, which
+looks, finds nothing to do, and plans again. That is cheaper than one entry per wakeup of a role.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, Generic, Protocol, TypeVar
+
+from clockwork.messages.role import WAKEUP, Role, Wakeup
+from clockwork.sim.clocks import Clock
+from clockwork.sim.loop import Loop
+from clockwork.sim.scenario import Turn
+from clockwork.units import FOREVER_NS
+
+EventT = TypeVar("EventT")
+EffectT = TypeVar("EffectT")
+
+
+class Kind(Enum):
+    """What a process is."""
+
+    CONTROLLER = "controller"
+    WORKER = "worker"
+    CLIENT = "client"
+
+
+class Tap(Protocol):
+    """Watches processes from outside: a judge, the digest, a journal."""
+
+    def on_begin(self, host: "AnyHost") -> None:
+        """A process has been started."""
+
+    def on_step(
+        self, host: "AnyHost", batch: Sequence[Any], effects: Sequence[Any], now_ns: int
+    ) -> None:
+        """A process has handled a batch; `now_ns` is its own clock. Nothing is carried out yet."""
+
+    def on_end(self, host: "AnyHost") -> None:
+        """A process is gone."""
+
+
+class Host(Generic[EventT, EffectT]):
+    """One process from its start to its death; another one takes its place with a new `Host`."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        role: Role[EventT | Wakeup, EffectT],
+        *,
+        kind: Kind,
+        index: int,
+        clock: Clock,
+        turn: Turn,
+        taps: Sequence[Tap],
+        carry_out: Callable[[list[EffectT]], None],
+    ) -> None:
+        """Start a process; nothing happens before the first delivery or `look`."""
+        self.role = role
+        self.kind = kind
+        # Which of its kind; the processes that take each other's place have the same.
+        self.index = index
+        self.clock = clock
+        self.is_alive = True
+        # True time until which it is busy, or paused by a fault.
+        self.busy_until_ns = 0
+        self._loop = loop
+        self._turn = turn
+        self._is_immediate = turn == Turn()
+        self._taps = taps
+        self._carry_out = carry_out
+        self._inbox: list[EventT | Wakeup] = []
+        # The entry of the agenda that counts.
+        self._planned_ns = FOREVER_NS
+        for tap in taps:
+            tap.on_begin(self)
+
+    def __repr__(self) -> str:
+        return f"{self.kind.value} {self.index}"
+
+    @property
+    def now_ns(self) -> int:
+        """The process's own clock."""
+        return self.clock.local_of(self._loop.now_ns)
+
+    @property
+    def inbox_size(self) -> int:
+        """Events that wait to be handled."""
+        return len(self._inbox)
+
+    def deliver(self, events: list[EventT]) -> None:
+        """Take events that happened now."""
+        if not self.is_alive:
+            return
+        if self._is_immediate and self._loop.now_ns >= self.busy_until_ns and not self._inbox:
+            self._step(events)
+            self._plan()
+            return
+        self._inbox += events
+        self._plan_at(max(self._loop.now_ns + self._turn.latency_ns, self.busy_until_ns))
+
+    def look(self) -> None:
+        """Plan a turn for when the role wants to be woken, if it does."""
+        self._plan()
+
+    def die(self) -> None:
+        """End the process: what it has not handled is lost."""
+        self.is_alive = False
+        self._inbox = []
+        for tap in self._taps:
+            tap.on_end(self)
+
+    def _step(self, batch: Sequence[EventT | Wakeup]) -> None:
+        now_ns = self._loop.now_ns
+        if self._turn.event_ns:
+            self.busy_until_ns = now_ns + self._turn.event_ns * len(batch)
+        local_ns = self.clock.local_of(now_ns)
+        effects = self.role.handle(batch, local_ns)
+        for tap in self._taps:
+            tap.on_step(self, batch, effects, local_ns)
+        if effects:
+            self._carry_out(effects)
+
+    def _plan(self) -> None:
+        wakeup_ns = self.role.wakeup_ns
+        if wakeup_ns is None:
+            return
+        now_ns = self._loop.now_ns
+        due_ns = max(self.clock.true_of(wakeup_ns), now_ns)
+        self._plan_at(max(due_ns + self._turn.latency_ns, self.busy_until_ns))
+
+    def _plan_at(self, when_ns: int) -> None:
+        if when_ns < self._planned_ns:
+            self._planned_ns = when_ns
+            self._loop.at(when_ns, self._on_turn, when_ns)
+
+    def _on_turn(self, when_ns: int) -> None:
+        if when_ns != self._planned_ns or not self.is_alive:
+            return
+        self._planned_ns = FOREVER_NS
+        if self._loop.now_ns < self.busy_until_ns:
+            self._plan_at(self.busy_until_ns)
+            return
+        if self._inbox:
+            batch, self._inbox = self._inbox, []
+            self._step(batch)
+        else:
+            wakeup_ns = self.role.wakeup_ns
+            if wakeup_ns is not None and wakeup_ns <= self.clock.local_of(when_ns):
+                self._step([WAKEUP])
+        self._plan()
+
+
+AnyHost = Host[Any, Any]
+"""A process of any kind."""
