@@ -1,0 +1,5 @@
+"""``python -m clockwork``: the same as the command ``clockwork``."""
+
+from clockwork.cli.main import main
+
+main()

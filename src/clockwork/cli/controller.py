@@ -1,0 +1,113 @@
+"""``clockwork controller``: the process that decides everything."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from clockwork.cli.flags import announce, read_settings, start_logging, with_settings
+from clockwork.controller.config import ControllerConfig
+from clockwork.controller.core import ControllerRole, PolicyFactory
+from clockwork.controller.policies.infer4 import Infer4
+from clockwork.errors import ConfigurationError
+from clockwork.live.addresses import parse_addresses
+from clockwork.live.options import CONTROLLER, POSITIONAL, ControllerSettings, controller_settings
+from clockwork.live.processes import die_with_parent
+
+WORKER_PORT: Final = 12345
+POLICIES: Final[dict[str, PolicyFactory]] = {"INFER4": Infer4}
+"""Types of controllers, by the original's names."""
+
+
+@click.command()
+@click.argument("type_", metavar="TYPE")
+@click.argument("workers", metavar="HOST:PORT[,HOST:PORT]")
+@click.argument("positional", metavar="[OPTION]...", nargs=-1)
+@with_settings(CONTROLLER)
+def controller(
+    type_: str,
+    workers: str,
+    positional: tuple[str, ...],
+    config: str | None,
+    print_config: bool,
+    parent: int | None,
+    **flags: object,
+) -> int:
+    """Run a controller for one or more workers.
+
+    TYPE is INFER4. The original's options by position still work, in their order:
+    generate_inputs max_gpus schedule_ahead default_slo max_exec max_batch; plain numbers are
+    nanoseconds.
+    """
+    from clockwork.live.controller_program import ControllerProgramConfig, run_controller
+    from clockwork.telemetry.log_files import LogFiles
+
+    die_with_parent(parent)
+    if type_ not in POLICIES:
+        raise click.UsageError(
+            f"Invalid controller type {type_}; there {'are' if len(POLICIES) > 1 else 'is'} "
+            f"{', '.join(POLICIES)}"
+        )
+    given = _with_positional(flags, positional)
+    origins = read_settings(CONTROLLER, given, config=config, print_config=print_config)
+    settings = controller_settings(origins)
+    start_logging(settings.log_level)
+    announce(origins)
+    program = ControllerProgramConfig(
+        workers=parse_addresses(workers, default_port=WORKER_PORT),
+        host=settings.host,
+        port=settings.port,
+        interval_ns=settings.interval_ns,
+    )
+    role_config = _role_config(settings)
+    role = ControllerRole(
+        role_config, worker_count=len(program.workers), make_policy=POLICIES[type_]
+    )
+    _greet(settings)
+    return run_controller(program, role, sinks=[LogFiles(Path(settings.log_dir))])
+
+
+def _with_positional(flags: dict[str, object], positional: tuple[str, ...]) -> dict[str, object]:
+    """Return `flags` with the options that were given by position."""
+    if len(positional) > len(POSITIONAL):
+        names = " ".join(setting.name for setting in POSITIONAL)
+        raise click.UsageError(f"{len(positional)} options after WORKERS, at most: {names}")
+    given = dict(flags)
+    for setting, value in zip(POSITIONAL, positional, strict=False):
+        if given[setting.name] is not None:
+            raise ConfigurationError(
+                f"{setting.name} is given twice: {value} by position and {setting.flag} "
+                f"{given[setting.name]}"
+            )
+        given[setting.name] = value
+    return given
+
+
+def _role_config(settings: ControllerSettings) -> ControllerConfig:
+    return ControllerConfig(
+        default_slo_ns=settings.default_slo_ns,
+        schedule_ahead_ns=settings.schedule_ahead_ns,
+        max_gpus=settings.max_gpus,
+        max_exec_ns=settings.max_exec_ns,
+        max_batch=settings.max_batch,
+        load_stage_timeout_ns=settings.load_stage_timeout_ns,
+        is_model_set_fixed=settings.fixed_models,
+    )
+
+
+def _greet(settings: ControllerSettings) -> None:
+    """Print the original's first lines."""
+    click.echo("Starting Clockwork Controller")
+    click.echo(f"Logging requests to {settings.log_dir}/clockwork_request_log.tsv")
+    click.echo(f"Logging actions to {settings.log_dir}/clockwork_action_log.tsv")
+    click.echo("ConcurrentInferAndLoadScheduler using:")
+    for name, value in (
+        ("default_slo", settings.default_slo_ns),
+        ("latest_delta", settings.schedule_ahead_ns),
+        ("schedule_ahead", settings.schedule_ahead_ns),
+        ("max_allowable_exec_time", settings.max_exec_ns),
+        ("max_batch_size", settings.max_batch),
+        ("generate_inputs", int(settings.generate_inputs)),
+        ("max_gpus", settings.max_gpus),
+    ):
+        click.echo(f"\t{name}={value}")

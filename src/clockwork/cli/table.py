@@ -1,0 +1,35 @@
+"""The sub-commands of ``clockwork``: name, where the command lives, one line of help."""
+
+from typing import Final
+
+from msgspec import Struct
+
+SECTIONS: Final = ("Serve", "Ask", "Models", "Look back", "This machine")
+
+
+class Row(Struct, frozen=True):
+    """One sub-command."""
+
+    section: str
+    # Module below `clockwork.cli`, and the name of the click command in it.
+    module: str
+    attribute: str
+    # The first sentence of the command's docstring, without the full stop.
+    help: str
+
+
+def _row(section: str, module: str, help: str, attribute: str | None = None) -> Row:
+    return Row(section=section, module=module, attribute=attribute or module, help=help)
+
+
+COMMANDS: Final[dict[str, Row]] = {
+    "worker": _row("Serve", "worker", "Run a worker that computes on this machine"),
+    "worker_dummy": _row("Serve", "worker", "Run a worker that emulates GPUs", "worker_dummy"),
+    "controller": _row("Serve", "controller", "Run a controller for one or more workers"),
+    "client": _row("Ask", "client", "Run a workload against a controller"),
+    "trace": _row("Ask", "trace", "Make a synthetic trace of functions, or describe one"),
+    "report": _row("Look back", "report", "Show what happened in a run, by the logs in LOGDIR"),
+    "timeline": _row(
+        "Look back", "timeline", "Export the actions of a run, by the logs in LOGDIR, as a trace"
+    ),
+}
