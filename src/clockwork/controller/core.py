@@ -117,6 +117,16 @@ class ControllerRole:
         }
 
     @property
+    def cluster(self) -> Cluster:
+        """The belief, for judges and tests to read."""
+        return self._cluster
+
+    @property
+    def ledger(self) -> Ledger:
+        """Open requests and actions, for judges and tests to read."""
+        return self._ledger
+
+    @property
     def is_serving(self) -> bool:
         """True after the startup phases."""
         return self._startup.phase is Phase.SERVING
