@@ -83,6 +83,11 @@ class ControllerShell:
         for index in range(len(self.workers)):
             self._try(WorkerId(index), host)
 
+    def ensure(self) -> None:
+        """Start a process unless one is alive."""
+        if self.host is None:
+            self.start()
+
     def kill(self, reason: str) -> None:
         """Kill the process; its peers learn it."""
         assert self.host is not None

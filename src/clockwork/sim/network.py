@@ -78,8 +78,10 @@ class Path:
         """Have `call` made when the partition heals."""
         self._waiting.append(call)
 
-    def heal(self) -> None:
-        """End a partition: everything that was held back arrives now, in order."""
+    def heal(self, cut_count: int) -> None:
+        """End the partition that had this number; everything held back arrives now, in order."""
+        if not self.is_cut or self.cut_count != cut_count:
+            return
         self.is_cut = False
         waiting, self._waiting = self._waiting, []
         for call in waiting:

@@ -43,9 +43,15 @@ class WorkerShell:
         """Start an empty process."""
         self.host, self.devices = self._make_process(self)
 
+    def ensure(self) -> None:
+        """Start a process unless one is alive."""
+        if self.host is None:
+            self.start()
+
     def kill(self, reason: str) -> None:
         """Kill the process; its controller learns it."""
-        assert self.host is not None and self.devices is not None
+        assert self.host is not None
+        assert self.devices is not None
         self.host.die()
         self.devices.is_alive = False
         self.host = self.devices = None

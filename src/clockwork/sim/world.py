@@ -114,7 +114,7 @@ class World:
         self._zeros = Zeros()
         self._has_stamps = not scenario.are_clocks_perfect
         count = scenario.hardware.workers
-        self._clocks = [self._clock_of(index) for index in range(count)]
+        self.clocks = [self._clock_of(index) for index in range(count)]
         self._true_clock = Clock(start_ns=START_NS)
         # By worker: the way to it, and what is wrong with its hardware.
         self.paths = [self._path(f"worker:{index}") for index in range(count)]
@@ -208,7 +208,7 @@ class World:
     def _worker_process(
         self, shell: WorkerShell, worker_id: WorkerId, rng: Random
     ) -> tuple[WorkerHost, Devices]:
-        scenario, clock = self.scenario, self._clocks[worker_id]
+        scenario, clock = self.scenario, self.clocks[worker_id]
         host: WorkerHost = Host(
             self.loop,
             self._make_worker(scenario),
@@ -278,7 +278,7 @@ class World:
             self.loop,
             path,
             clock_a=self._true_clock,
-            clock_b=self._clocks[worker_id],
+            clock_b=self.clocks[worker_id],
             has_stamps=self._has_stamps,
             deliver_to_a=lambda results: (
                 controller.on_results(worker_id, results, self._zeros)
