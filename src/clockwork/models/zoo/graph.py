@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from clockwork.errors import ModelError
+from clockwork.errors import ConfigurationError
 from clockwork.models.dtypes import DTYPES
 
 Array = NDArray[np.float32] | NDArray[np.int64]
@@ -201,13 +201,13 @@ class Graph:
         """Write the graph to `path` as one ONNX file with `description` as its doc string.
 
         Raises:
-            ModelError: the ``onnx`` package is not installed.
+            ConfigurationError: the ``onnx`` package is not installed.
         """
         try:
             import onnx
             from onnx import helper
         except ImportError as error:
-            raise ModelError(
+            raise ConfigurationError(
                 "building a zoo model needs the onnx package: "
                 "pip install 'clockwork-serving[compile]'"
             ) from error
