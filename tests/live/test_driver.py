@@ -1,0 +1,145 @@
+"""The driver: one turn of the loop is one batch, effects in order, wakeups, and bugs of roles."""
+
+import asyncio
+from collections.abc import Sequence
+
+import uvloop
+
+from clockwork.live.clock import now_ns
+from clockwork.live.driver import BATCH_EVENTS_MAX, RoleDriver
+from clockwork.messages.role import WAKEUP, Wakeup
+from clockwork.units import MS
+
+
+class Diary:
+    """A role of strings and numbers that keeps its batches, and echoes each event as an effect."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[object]] = []
+        self.instants_ns: list[int] = []
+        self.wakeup_ns: int | None = None
+        self.bug: Exception | None = None
+
+    def handle(self, batch: Sequence[str | Wakeup], now_ns: int) -> list[str | int]:
+        """Keep the batch; effects are the strings, then their count."""
+        if self.bug is not None:
+            raise self.bug
+        if self.wakeup_ns is not None and now_ns >= self.wakeup_ns:
+            self.wakeup_ns = None
+        self.batches.append(list(batch))
+        self.instants_ns.append(now_ns)
+        return [event for event in batch if isinstance(event, str)] + [len(batch)]
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+
+class Stage:
+    """A driven diary, and what its effects did."""
+
+    def __init__(self) -> None:
+        self.diary = Diary()
+        self.done: list[str | int] = []
+        self.failures: list[BaseException] = []
+        self.journal: list[tuple[list[object], int]] = []
+        self.is_woken = asyncio.Event()
+        self.driver: RoleDriver[str, str | int] = RoleDriver(
+            self.diary,
+            {str: self.done.append, int: self._end_effect},
+            on_batch_end=lambda: self.done.append("end"),
+            on_failure=self.failures.append,
+            journal=lambda batch, now_ns: self.journal.append((list(batch), now_ns)),
+        )
+
+    def _end_effect(self, count: int) -> None:
+        self.done.append(count)
+        if any(WAKEUP in batch for batch in self.diary.batches):
+            self.is_woken.set()
+
+
+async def turns(count: int = 3) -> None:
+    """Let the loop go round a few times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_events_of_one_turn_are_one_batch() -> None:
+    """What is posted before the loop goes round is handled together, in order."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        stage.driver.post("a")
+        stage.driver.post("b")
+        await turns()
+        stage.driver.post("c")
+        await turns()
+        assert stage.diary.batches == [["a", "b"], ["c"]]
+        assert stage.done == ["a", "b", 2, "end", "c", 1, "end"]
+        assert [batch for batch, _ in stage.journal] == stage.diary.batches
+        assert [at_ns for _, at_ns in stage.journal] == stage.diary.instants_ns
+        stage.driver.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_flood_is_cut_into_batches() -> None:
+    """No batch is longer than the limit, and nothing is lost."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        for number in range(BATCH_EVENTS_MAX + 10):
+            stage.driver.post(str(number))
+        await turns(5)
+        assert [len(batch) for batch in stage.diary.batches] == [BATCH_EVENTS_MAX, 10]
+        assert [*stage.diary.batches[0], *stage.diary.batches[1]] == [
+            str(number) for number in range(BATCH_EVENTS_MAX + 10)
+        ]
+        stage.driver.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_role_is_woken_when_it_asked_for_it() -> None:
+    """The wakeup comes at the instant or after it, never before, and only once."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        stage.diary.wakeup_ns = wanted_ns = now_ns() + 2 * MS
+        stage.driver.post("a")
+        await stage.is_woken.wait()
+        await turns()
+        assert stage.diary.batches == [["a"], [WAKEUP]]
+        assert stage.diary.instants_ns[1] >= wanted_ns
+        stage.driver.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_role_that_raises_is_not_called_again() -> None:
+    """Its owner gets the exception once; events that come later are dropped."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        stage.diary.bug = AssertionError("pages are missing")
+        stage.driver.post("a")
+        await turns()
+        stage.driver.post("b")
+        await turns()
+        assert stage.failures == [stage.diary.bug]
+        assert stage.diary.batches == []
+        stage.driver.close()
+
+    uvloop.run(scenario())
+
+
+def test_an_unknown_effect_is_a_bug() -> None:
+    """The table of methods has to name every effect of the role."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        del stage.driver._methods[int]  # type: ignore[attr-defined]
+        stage.driver.post("a")
+        await turns()
+        assert isinstance(stage.failures[0], KeyError)
+
+    uvloop.run(scenario())
