@@ -7,7 +7,7 @@ import click
 from clockwork.units import parse_duration_ns
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[int]):
     """Turns text with a unit into nanoseconds."""
 
     name = "duration"

@@ -23,11 +23,15 @@ def _row(section: str, module: str, help: str, attribute: str | None = None) -> 
 
 
 COMMANDS: Final[dict[str, Row]] = {
+    "serve": _row("Serve", "serve", "Serve every model in DIR until stopped"),
     "worker": _row("Serve", "worker", "Run a worker that computes on this machine"),
     "worker_dummy": _row("Serve", "worker", "Run a worker that emulates GPUs", "worker_dummy"),
     "controller": _row("Serve", "controller", "Run a controller for one or more workers"),
     "client": _row("Ask", "client", "Run a workload against a controller"),
     "trace": _row("Ask", "trace", "Make a synthetic trace of functions, or describe one"),
+    "compile": _row(
+        "Models", "compile", "Turn an ONNX file into a model directory", "compile_command"
+    ),
     "report": _row("Look back", "report", "Show what happened in a run, by the logs in LOGDIR"),
     "timeline": _row(
         "Look back", "timeline", "Export the actions of a run, by the logs in LOGDIR, as a trace"
