@@ -107,10 +107,12 @@ class Port:
         self._limits = limits
         self._flusher = Flusher(asyncio.get_running_loop())
         self._server: asyncio.Server | None = None
+        # The port to listen on; 0: any that is free.
+        self.listen_on = 0
 
     async def __aenter__(self) -> "Port":
         """Listen."""
-        self._server = await listen(LOCALHOST, 0, self._accept)
+        self._server = await listen(LOCALHOST, self.listen_on, self._accept)
         return self
 
     async def __aexit__(self, *unused: object) -> None:

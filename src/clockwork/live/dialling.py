@@ -41,10 +41,21 @@ async def dial(address: Address, make_connection: Callable[[], Connection]) -> C
         ConnectionLostError: nobody listens there, or the host is unknown.
     """
     loop = asyncio.get_running_loop()
+    made: list[Connection] = []
+
+    def make() -> Connection:
+        made.append(make_connection())
+        return made[-1]
+
     try:
-        _, connection = await loop.create_connection(make_connection, address.host, address.port)
+        _, connection = await loop.create_connection(make, address.host, address.port)
     except OSError as error:
         raise ConnectionLostError(f"cannot reach {address}: {_reason(error)}") from None
+    except asyncio.CancelledError:
+        # The loop closes a socket that was just made, and tells nobody.
+        for connection in made:
+            connection.disown("dialling was given up")
+        raise
     return connection
 
 

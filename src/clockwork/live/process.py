@@ -5,7 +5,8 @@ Not for the client library: these settings hold for a whole process, which is th
 
 import ctypes
 import gc
-from contextlib import suppress
+import os
+import sys
 from typing import Final
 
 from clockwork.units import GIB, MIB
@@ -50,5 +51,10 @@ def calm_garbage_collector() -> None:
 
 def say(text: str, *, end: str = "\n") -> None:
     """Print on the console at once; a console that has gone is no reason to stop."""
-    with suppress(OSError):
+    try:
         print(text, end=end, flush=True)
+    except OSError:
+        # From now on into nothing: what Python still holds would fail again when it exits.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

@@ -186,7 +186,8 @@ class Connection(asyncio.BufferedProtocol):
     def flush(self) -> None:
         """Hand what is queued to the socket."""
         transport = self._transport
-        if transport is None or self.state is State.CLOSED:
+        # A transport that has failed is closing before it tells us so.
+        if transport is None or self.state is State.CLOSED or transport.is_closing():
             return
         if self._ready:
             ready, self._ready = self._ready, []
@@ -213,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.flush()
         self._finish(reason)
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
             if self._transport.get_write_buffer_size():
                 loop = asyncio.get_running_loop()
@@ -225,6 +226,11 @@ class Connection(asyncio.BufferedProtocol):
             self._finish(reason)
             if self._transport is not None:
                 self._transport.abort()
+
+    def disown(self, reason: str) -> None:
+        """Close without touching the socket, which the loop has taken back in the meantime."""
+        self._transport = None
+        self.abort(reason)
 
     async def wait_closed(self) -> None:
         """Wait until the socket is gone, after `close` or `abort`."""
@@ -345,12 +351,12 @@ class Connection(asyncio.BufferedProtocol):
     def _yield_turn(self) -> None:
         """Stop reading until the next turn of the loop."""
         self._turn_bytes = 0
-        if self._transport is not None and self.state is not State.CLOSED:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        if self._transport is not None and self.state is not State.CLOSED:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _finish(self, reason: str) -> None:
