@@ -1,6 +1,7 @@
 """The worker role: what each action does, and what can be wrong with it."""
 
 import pytest
+from msgspec.structs import replace
 from worker_stage import (
     PAGE_BYTES,
     Stage,
@@ -169,9 +170,7 @@ def test_an_impossible_action_gets_its_status_and_a_reason(
 
 def test_a_load_model_without_batch_sizes_is_invalid() -> None:
     """At least the smallest batch size must be allowed."""
-    action = load_model()
-    wrong = type(action)(**{**{f: getattr(action, f) for f in action.__struct_fields__},
-                            "batch_max": 0})  # fmt: skip
+    wrong = replace(load_model(), batch_max=0)
     assert statuses(Stage().send(wrong)) == [(0, S.INVALID_ACTION)]
 
 
