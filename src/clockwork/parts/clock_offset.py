@@ -103,20 +103,21 @@ class ClockOffset:
 
 def shift_ns(instant_ns: int, delta_ns: int) -> int:
     """Return an instant in another clock; 0 and FOREVER_NS mean the same in every clock."""
-    if instant_ns <= 0 or instant_ns >= FOREVER_NS:
+    if not 0 < instant_ns < FOREVER_NS:
         return instant_ns
-    return min(max(instant_ns + delta_ns, 0), FOREVER_NS)
+    moved_ns = instant_ns + delta_ns
+    if 0 <= moved_ns <= FOREVER_NS:
+        return moved_ns
+    return 0 if moved_ns < 0 else FOREVER_NS
 
 
 def shift_action(action: Action, delta_ns: int) -> Action:
     """Return `action` with its window moved by `delta_ns`, saturating."""
-    if delta_ns and isinstance(action, Infer | LoadWeights | EvictWeights | LoadModel):
-        return replace(
-            action,
-            earliest_ns=shift_ns(action.earliest_ns, delta_ns),
-            latest_ns=shift_ns(action.latest_ns, delta_ns),
-        )
-    return action
+    if not delta_ns or not isinstance(action, Infer | LoadWeights | EvictWeights | LoadModel):
+        return action
+    earliest_ns = shift_ns(action.earliest_ns, delta_ns)
+    latest_ns = shift_ns(action.latest_ns, delta_ns)
+    return replace(action, earliest_ns=earliest_ns, latest_ns=latest_ns)
 
 
 def shift_result(result: Result, delta_ns: int) -> Result:
