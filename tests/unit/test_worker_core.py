@@ -195,8 +195,8 @@ def test_failures_carry_the_type_of_their_action() -> None:
     """The action log shows what failed."""
     stage = Stage()
     actions = [load_model(-1), load_weights(), evict(), infer(), unload()]
-    kinds = [result.action_type for result in results(stage.send(*actions))]  # type: ignore[union-attr]
-    assert kinds == [
+    failures = results(stage.send(*actions))
+    assert [failure.action_type for failure in failures] == [  # type: ignore[union-attr]
         ActionType.LOAD_MODEL,
         ActionType.LOAD_WEIGHTS,
         ActionType.EVICT_WEIGHTS,
