@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.core import ControllerRole
+from clockwork.controller.core import ControllerRole, PolicyFactory
+from clockwork.controller.policies.infer4 import Infer4
 from clockwork.messages.actions import (
     Action,
     ActionFailed,
@@ -90,8 +91,9 @@ class Stage:
         gpus: int = 1,
         pages: int = 8,
         config: ControllerConfig | None = None,
+        make_policy: PolicyFactory = Infer4,
     ) -> None:
-        self.role = ControllerRole(config or ControllerConfig(), workers)
+        self.role = ControllerRole(config or ControllerConfig(), workers, make_policy=make_policy)
         self.now_ns = BEGIN_NS
         self.gpus = gpus
         self.pages = pages

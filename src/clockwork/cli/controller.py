@@ -7,16 +7,14 @@ import click
 
 from clockwork.cli.flags import announce, read_settings, start_logging, with_settings
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.core import ControllerRole, PolicyFactory
-from clockwork.controller.policies.infer4 import Infer4
+from clockwork.controller.core import ControllerRole
+from clockwork.controller.policies.registry import POLICIES
 from clockwork.errors import ConfigurationError
 from clockwork.live.addresses import parse_addresses
 from clockwork.live.options import CONTROLLER, POSITIONAL, ControllerSettings, controller_settings
 from clockwork.live.processes import die_with_parent
 
 WORKER_PORT: Final = 12345
-POLICIES: Final[dict[str, PolicyFactory]] = {"INFER4": Infer4}
-"""Types of controllers, by the original's names."""
 
 
 @click.command()
@@ -35,19 +33,17 @@ def controller(
 ) -> int:
     """Run a controller for one or more workers.
 
-    TYPE is INFER4. The original's options by position still work, in their order:
-    generate_inputs max_gpus schedule_ahead default_slo max_exec max_batch; plain numbers are
-    nanoseconds.
+    TYPE is INFER4 (keeps deadlines), ECHO (answers at once, to measure the network) or DIRECT
+    (forwards everything to the first worker, to debug it). The original's options by position
+    still work, in their order: generate_inputs max_gpus schedule_ahead default_slo max_exec
+    max_batch; plain numbers are nanoseconds.
     """
     from clockwork.live.controller_program import ControllerProgramConfig, run_controller
     from clockwork.telemetry.log_files import LogFiles
 
     die_with_parent(parent)
     if type_ not in POLICIES:
-        raise click.UsageError(
-            f"Invalid controller type {type_}; there {'are' if len(POLICIES) > 1 else 'is'} "
-            f"{', '.join(POLICIES)}"
-        )
+        raise click.UsageError(f"Invalid controller type {type_}; there are {', '.join(POLICIES)}")
     given = _with_positional(flags, positional)
     origins = read_settings(CONTROLLER, given, config=config, print_config=print_config)
     settings = controller_settings(origins)
