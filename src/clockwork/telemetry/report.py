@@ -1,7 +1,7 @@
 """Reads the two logs of a run and returns everything that a report says.
 
-Why one pass over blocks: see `log_reader.py`. Cost on the reference machine: 1 s and some 60 MB of
-memory per million requests at first, then no more memory.
+Why one pass over blocks: see `log_reader.py`. Measured on four cores: 5 s and 0.4 GB of memory for
+5 million requests and 2.5 million actions of 4,000 models, 30 s and 0.8 GB for six times as many.
 
 Not here: what it looks like (`report_text.py`, `plots.py`).
 """
