@@ -27,11 +27,16 @@ COMMANDS: Final[dict[str, Row]] = {
     "worker": _row("Serve", "worker", "Run a worker that computes on this machine"),
     "worker_dummy": _row("Serve", "worker", "Run a worker that emulates GPUs", "worker_dummy"),
     "controller": _row("Serve", "controller", "Run a controller for one or more workers"),
+    "infer": _row("Ask", "infer", "Run one inference on INPUT and print the five best classes"),
+    "ls": _row("Ask", "models", "List the models that can be asked for", "ls"),
+    "evict": _row("Ask", "models", "Evict models' weights from all GPUs", "evict"),
+    "unload": _row("Ask", "models", "Have all workers forget models", "unload"),
     "client": _row("Ask", "client", "Run a workload against a controller"),
     "trace": _row("Ask", "trace", "Make a synthetic trace of functions, or describe one"),
     "compile": _row(
         "Models", "compile", "Turn an ONNX file into a model directory", "compile_command"
     ),
+    "zoo": _row("Models", "zoo", "Make models to serve, without a download"),
     "report": _row("Look back", "report", "Show what happened in a run, by the logs in LOGDIR"),
     "timeline": _row(
         "Look back", "timeline", "Export the actions of a run, by the logs in LOGDIR, as a trace"

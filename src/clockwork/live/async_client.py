@@ -180,6 +180,11 @@ class AsyncModel:
         return model_name(self.info)
 
     @property
+    def source(self) -> str:
+        """The path that it was loaded from, as the workers see it."""
+        return self.info.source
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Name, dtype and shape (without batch dimension) of each input."""
         return self.info.profile.inputs

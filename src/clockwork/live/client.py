@@ -32,7 +32,7 @@ from clockwork.live.client_requests import (
     inference_of,
 )
 from clockwork.live.tensors import Inference, Inputs, pack
-from clockwork.messages.models import TensorSpec
+from clockwork.messages.models import ModelProfile, TensorSpec
 from clockwork.messages.requests import Response
 from clockwork.messages.role import Payload
 
@@ -225,6 +225,16 @@ class Model:
     def name(self) -> str:
         """The name of the model's directory."""
         return self._model.name
+
+    @property
+    def source(self) -> str:
+        """The path that it was loaded from, as the workers see it."""
+        return self._model.source
+
+    @property
+    def profile(self) -> ModelProfile:
+        """Batch sizes, execution times and sizes, as the workers reported them."""
+        return self._model.info.profile
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
