@@ -130,15 +130,19 @@ def write_onnx(name: str, path: Path, *, seed: int = 0, image_size: int | None =
     """Write a zoo model as an ordinary ONNX file; the batch size and ``seq`` are free.
 
     Raises:
-        ModelError: there is no such model, or it does not take this image size.
+        ModelError: there is no such model, it does not take this image size, or the file cannot
+            be written.
         ConfigurationError: the ``onnx`` package is not installed.
     """
     _sizes(name, image_size=image_size, seq=None)
-    if name == DIGITS:
-        path.write_bytes(DIGITS_ONNX.read_bytes())
-        return
-    graph = new_graph(architecture(name), seed=seed, image_size=image_size or IMAGE_SIZE)
-    graph.save(path, description=f"{name} with {RANDOM_WEIGHTS}")
+    try:
+        if name == DIGITS:
+            path.write_bytes(DIGITS_ONNX.read_bytes())
+            return
+        graph = new_graph(architecture(name), seed=seed, image_size=image_size or IMAGE_SIZE)
+        graph.save(path, description=f"{name} with {RANDOM_WEIGHTS}")
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _sizes(
