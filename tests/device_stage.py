@@ -175,9 +175,9 @@ class DeviceStage:
         )
         self.devices: Devices
         if isinstance(self.engine, EmulatedEngine):
-            self.devices = EmulatedDevices(self.role, self.engine, self._emit, self.failures.append)
+            self.devices = EmulatedDevices(self.role, self.engine, self._emit, self._fail)
         else:
-            self.devices = RealDevices(self.role, self.engine, self._emit, self.failures.append)
+            self.devices = RealDevices(self.role, self.engine, self._emit, self._fail)
         self._news = asyncio.Event()
 
     def send(self, *actions: Action, payload: Payload = b"") -> None:
@@ -188,11 +188,15 @@ class DeviceStage:
         """Hand events to the devices."""
         self.devices.deliver(events)
 
-    async def wait_for(self, count: int) -> list[Result]:
-        """Return all results once there are `count` of them."""
-        while len(self.results) < count:
+    async def until(self, is_true: Callable[[], bool]) -> None:
+        """Wait for a state that comes with a result or a failure."""
+        while not is_true():
             self._news.clear()
             await self._news.wait()
+
+    async def wait_for(self, count: int) -> list[Result]:
+        """Return all results once there are `count` of them."""
+        await self.until(lambda: len(self.results) >= count)
         return [result for result, _ in self.results]
 
     async def result(self, action_id: int) -> tuple[Result, bytes]:
@@ -217,6 +221,10 @@ class DeviceStage:
             self.send(LoadWeights(action_id, ModelId(model), GpuId(gpu_id), 0, FOREVER_NS, 0))
             assert await self.status(action_id) is ActionStatus.SUCCESS
 
+    def _fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+        self._news.set()
+
     def _emit(self, effect: SendResult | WorkerSay) -> None:
         if isinstance(effect, WorkerSay):
             self.lines.append(effect.text)
@@ -230,7 +238,13 @@ Scenario = Callable[[DeviceStage], Awaitable[None]]
 
 
 def play(
-    kind: str, scenario: Scenario, *, folders: Sequence[str] = (), gpus: int = 1, pages: int = 4
+    kind: str,
+    scenario: Scenario,
+    *,
+    folders: Sequence[str] = (),
+    gpus: int = 1,
+    pages: int = 4,
+    ends_idle: bool = True,
 ) -> DeviceStage:
     """Run a scenario on fresh devices; return the stage after all has ended."""
 
@@ -238,8 +252,9 @@ def play(
         stage = DeviceStage(kind, gpus=gpus, pages=pages, folders=folders)
         try:
             await asyncio.wait_for(scenario(stage), PATIENCE_S)
-            await asyncio.wait_for(stage.devices.wait_idle(), PATIENCE_S)
-            stage.role.check()
+            if ends_idle:
+                await asyncio.wait_for(stage.devices.wait_idle(), PATIENCE_S)
+                stage.role.check()
         finally:
             stage.devices.close()
         return stage

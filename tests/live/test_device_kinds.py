@@ -1,5 +1,6 @@
 """What holds for one kind of devices: threads of real ones, make-believe of emulated ones."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,41 @@ def test_an_emulated_infer_without_input_has_no_output(model: Path) -> None:
         assert (ran.clock_before_mhz, ran.clock_mhz) == (1380, 1380)
 
     play("emulated", scenario)
+
+
+def test_a_bug_that_a_thread_meets_is_told_to_the_loop(model: Path) -> None:
+    """The owner learns it as if the loop had met it."""
+
+    async def scenario(stage: DeviceStage) -> None:
+        await stage.warm(model)
+        stage.send(infer(action=1), payload=INPUT)
+        # The role forgets its task: the end of it will be a surprise.
+        running = dict(stage.role._outbox.running)
+        stage.role._outbox.running.clear()
+        await stage.until(lambda: bool(stage.failures))
+        assert [type(failure) for failure in stage.failures] == [AssertionError]
+        stage.role._outbox.running.update(running)
+        stage.send(infer(action=2), payload=INPUT)
+        await asyncio.sleep(0)
+        assert len(stage.failures) == 1
+
+    play("pretended", scenario, ends_idle=False)
+
+
+def test_a_model_that_cannot_be_released_is_logged(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The controller has its answer already; the worker goes on."""
+
+    async def scenario(stage: DeviceStage) -> None:
+        await stage.warm(model)
+        engine = stage.engine
+        assert isinstance(engine, PretendedEngine)
+        engine._profiles.clear()
+        stage.send(unload(action=1))
+        assert await stage.status(1) is S.SUCCESS
+        stage.send(load_model(model, model=1, action=2))
+        assert await stage.status(2) is S.SUCCESS
+
+    play("pretended", scenario)
+    assert "code_id=0 could not be released" in caplog.text

@@ -52,6 +52,13 @@ def test_a_queued_action_is_refused_as_soon_as_its_window_has_closed(
     assert started(stage.end(kind)) == []
 
 
+def test_an_action_that_arrives_too_late_is_refused_at_once() -> None:
+    """It does not wait for its turn to hear it."""
+    stage = Stage().warm()
+    stage.send(infer(action=1))
+    assert statuses(stage.send(infer(action=2, latest=999))) == [(2, S.EXEC_TOO_LATE)]
+
+
 def test_a_window_that_closes_before_it_opens_is_refused() -> None:
     """Nonsense from the controller ends like lateness."""
     stage = Stage().warm()
