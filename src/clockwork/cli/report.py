@@ -18,6 +18,9 @@ from clockwork.telemetry.summary import Analysis
 _BAR_FROM_BYTES: Final = 64 << 20
 """Logs from this size show a progress bar: half a second of reading."""
 
+_FILE_COLUMNS: Final = 120
+"""Width of tables that no terminal limits."""
+
 
 @click.command()
 @click.argument("logdir", type=click.Path(path_type=Path))
@@ -100,4 +103,7 @@ def _write_json(file: str, data: bytes) -> None:
 
 
 def _print(analysis: Analysis, per_model: int) -> None:
-    Console().print(report_text(analysis.report, per_model=per_model))
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_COLUMNS
+    console.print(report_text(analysis.report, per_model=per_model))

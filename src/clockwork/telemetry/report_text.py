@@ -79,7 +79,7 @@ def _overview(requests: RequestSummary) -> Table:
         ("requests", f"{requests.requests:,}"),
         ("offered load", f"{_number(requests.offered_per_s)} /s"),
         ("goodput", f"{_number(requests.goodput_per_s)} /s"),
-        ("SLO attainment", _attained(requests.slo_attainment, decimals=4)),
+        ("SLO attainment", f"{_attained(requests.slo_attainment, decimals=4)} %"),
         ("cold starts", f"{requests.cold_starts:,}"),
         ("cold-start share", _percent(requests.cold_start_share)),
         ("succeeded late", f"{requests.late:,}"),
@@ -108,7 +108,7 @@ def _group_table(
 ) -> Table:
     shown = groups[:rows]
     count = f"{len(shown)} of {len(groups):,}, most requests first"
-    headings = ("id", "requests", "offered/s", "goodput/s", "attained", "cold", "p50", "p99", "max")
+    headings = ("id", "requests", "goodput/s", "SLO %", "cold %", "p50", "p99", "max")
     more = ("batch", "loads") if is_models else ()
     table = _table(f"{title} ({count}; latencies in ms)", *headings, *more)
     for group in shown:
@@ -120,11 +120,10 @@ def _group_cells(group: GroupSummary) -> list[str]:
     return [
         str(group.id),
         f"{group.requests:,}",
-        _number(group.offered_per_s),
         _number(group.goodput_per_s),
         _attained(group.slo_attainment),
-        _percent(group.cold_start_share),
-        *(_milliseconds(figure) for figure in (group.p50_ms, group.p99_ms, group.max_ms)),
+        f"{100 * group.cold_start_share:.2f}",
+        *(_tenths(figure) for figure in (group.p50_ms, group.p99_ms, group.max_ms)),
         _NOTHING if group.mean_batch_size is None else f"{group.mean_batch_size:.2f}",
         _NOTHING if group.loads is None else f"{group.loads:,}",
     ]
@@ -133,14 +132,10 @@ def _group_cells(group: GroupSummary) -> list[str]:
 def _batch_table(actions: ActionSummary) -> Table:
     sizes = actions.batch_sizes
     requests = sum(size * count for size, count in sizes.items())
-    table = _table(
-        f"Batches (mean size {actions.mean_batch_size:.2f} = sum b² / sum b)",
-        "size",
-        *(str(size) for size in sizes),
-    )
-    table.columns[0].justify = "left"
-    table.add_row("batches", *(f"{count:,}" for count in sizes.values()))
-    table.add_row("share of requests", *(_percent(s * n / requests) for s, n in sizes.items()))
+    title = f"Batches (mean size {actions.mean_batch_size:.2f} = sum b² / sum b)"
+    table = _table(title, "size", "batches", "share of requests")
+    for size, count in sizes.items():
+        table.add_row(str(size), f"{count:,}", _percent(size * count / requests))
     return table
 
 
@@ -214,11 +209,15 @@ def _milliseconds(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:,.3f}" if value < 100 else f"{value:,.1f}"
 
 
+def _tenths(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:,.1f}"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
 def _attained(share: float, *, decimals: int = 2) -> str:
-    """Return a share rounded down: 100 % is said of nothing less."""
+    """Return a share as percents, rounded down: 100 is said of nothing less."""
     scale = 10**decimals
-    return f"{floor(100 * scale * share) / scale:.{decimals}f} %"
+    return f"{floor(100 * scale * share) / scale:.{decimals}f}"
