@@ -4,8 +4,9 @@ A process with a `Turn` collects events and handles them in one batch, some time
 them and not before it is done with the last batch: the batching of the live event loop, and its
 queue when it is overloaded. Without one it handles each delivery at once.
 
-At most one turn is planned that counts: a later plan leaves an earlier entry in the agenda, which
-looks, finds nothing to do, and plans again. That is cheaper than one entry per wakeup of a role.
+Roles change their minds about when to be woken at almost every step. So an entry is made in the
+agenda only if it is earlier than all that this process has there; one that turns out to be too
+early looks, finds nothing to do, and plans again. Entries are thus a stack, the earliest on top.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from clockwork.messages.role import WAKEUP, Role, Wakeup
 from clockwork.sim.clocks import Clock
 from clockwork.sim.loop import Loop
 from clockwork.sim.scenario import Turn
-from clockwork.units import FOREVER_NS
 
 EventT = TypeVar("EventT")
 EffectT = TypeVar("EffectT")
@@ -75,8 +75,10 @@ class Host(Generic[EventT, EffectT]):
         self._taps = taps
         self._carry_out = carry_out
         self._inbox: list[EventT | Wakeup] = []
-        # The entry of the agenda that counts.
-        self._planned_ns = FOREVER_NS
+        # When the inbox is to be handled; means nothing while it is empty.
+        self._inbox_due_ns = 0
+        # Instants of this process's entries in the agenda, descending.
+        self._entries: list[int] = []
         for tap in taps:
             tap.on_begin(self)
 
@@ -101,8 +103,10 @@ class Host(Generic[EventT, EffectT]):
             self._step(events)
             self._plan()
             return
+        if not self._inbox:
+            self._inbox_due_ns = self._loop.now_ns + self._turn.latency_ns
+            self._plan_at(max(self._inbox_due_ns, self.busy_until_ns))
         self._inbox += events
-        self._plan_at(max(self._loop.now_ns + self._turn.latency_ns, self.busy_until_ns))
 
     def look(self) -> None:
         """Plan a turn for when the role wants to be woken, if it does."""
@@ -135,23 +139,27 @@ class Host(Generic[EventT, EffectT]):
         self._plan_at(max(due_ns + self._turn.latency_ns, self.busy_until_ns))
 
     def _plan_at(self, when_ns: int) -> None:
-        if when_ns < self._planned_ns:
-            self._planned_ns = when_ns
-            self._loop.at(when_ns, self._on_turn, when_ns)
+        entries = self._entries
+        if not entries or when_ns < entries[-1]:
+            entries.append(when_ns)
+            self._loop.at(when_ns, self._on_turn, None)
 
-    def _on_turn(self, when_ns: int) -> None:
-        if when_ns != self._planned_ns or not self.is_alive:
+    def _on_turn(self, _: None) -> None:
+        self._entries.pop()
+        if not self.is_alive:
             return
-        self._planned_ns = FOREVER_NS
-        if self._loop.now_ns < self.busy_until_ns:
+        now_ns = self._loop.now_ns
+        if now_ns < self.busy_until_ns:
             self._plan_at(self.busy_until_ns)
             return
-        if self._inbox:
+        if self._inbox and now_ns >= self._inbox_due_ns:
             batch, self._inbox = self._inbox, []
             self._step(batch)
+        elif self._inbox:
+            self._plan_at(self._inbox_due_ns)
         else:
             wakeup_ns = self.role.wakeup_ns
-            if wakeup_ns is not None and wakeup_ns <= self.clock.local_of(when_ns):
+            if wakeup_ns is not None and wakeup_ns <= self.clock.local_of(now_ns):
                 self._step([WAKEUP])
         self._plan()
 

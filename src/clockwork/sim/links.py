@@ -4,8 +4,10 @@ Payloads are slices of one block of zeros: roles look at nothing but their size.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
+from clockwork.controller.cluster import Cluster
+from clockwork.controller.ledger import Ledger
 from clockwork.messages.client_io import ClientEffect, ClientEvent
 from clockwork.messages.controller_io import ControllerEffect, ControllerEvent, ToClient, ToWorker
 from clockwork.messages.requests import Request
@@ -28,6 +30,19 @@ ControllerLike = Role[ControllerEvent, ControllerEffect]
 """The controller role, or a deliberately broken one."""
 WorkerLike = Role[WorkerEvent, WorkerEffect]
 """The worker role, or a deliberately broken one."""
+
+
+@runtime_checkable
+class HasBelief(Protocol):
+    """What judges read of a controller role."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """What it believes about workers and models."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it owes and is owed."""
 
 
 class Zeros:

@@ -247,6 +247,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     sends_inputs: bool = False
     # In any order.
     faults: tuple[Fault, ...] = ()
+    # When everything that lasts is mended; None: when it ends by itself.
+    heal_at_ns: int | None = None
     # When every client has been told to stop, if it has not stopped by itself.
     duration_ns: int = 20 * SECOND
 

@@ -1,0 +1,131 @@
+"""A scenario before the judges: faults, healing, recovery, rest.
+
+The phases of a trial::
+
+    faults --heal_at_ns--> healed --duration_ns--> clients stop --all answered--> at rest
+
+`hold` returns a verdict and never raises for what the run did; only the caller prints.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from clockwork.engines.emulated import DirectoryProfiles
+from clockwork.sim.checkers import Court, Violation
+from clockwork.sim.digest import Digest
+from clockwork.sim.faults import Faults
+from clockwork.sim.judge_actions import Actions
+from clockwork.sim.judge_answers import OneAnswer, TrueRecords
+from clockwork.sim.judge_memory import Memory
+from clockwork.sim.judge_rest import check_rest
+from clockwork.sim.profiles import read_made_up
+from clockwork.sim.scenario import Scenario
+from clockwork.sim.world import MakeController, MakeWorker, World, make_controller, make_worker
+from clockwork.units import MS, SECOND
+
+LOOK_NS: Final = 10 * MS
+"""Between two comparisons of belief with truth (chosen)."""
+ANSWER_NS: Final = 2 * SECOND
+"""After the clients were told to stop, until they must have all answers: they wait 1 s."""
+
+
+class Verdict(Struct, frozen=True):
+    """What came out of a trial."""
+
+    digest: str
+    # Requests that were answered in time after the faults were healed and had time to be forgotten.
+    good_after: int
+    # Events and effects of all roles.
+    record_count: int
+    # What broke a rule, or the assertion of a role that failed; None: all is well.
+    error: AssertionError | None
+    # The recent past of what the error is about.
+    story: list[str]
+
+
+class Trial:
+    """One scenario, its world and its judges."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        checks_roles: bool = True,
+        make_controller: MakeController = make_controller,
+        make_worker: MakeWorker = make_worker,
+    ) -> None:
+        """Prepare; `hold` runs it.
+
+        Args:
+            checks_roles: has every role check itself after every step.
+        """
+        hardware = scenario.hardware
+        self._scenario = scenario
+        self._answers = OneAnswer()
+        self._records = TrueRecords(is_perfect=is_perfect(scenario))
+        self._actions = Actions(gpus_per_worker=hardware.gpus_per_worker)
+        self._memory = Memory(
+            self._actions,
+            gpus_per_worker=hardware.gpus_per_worker,
+            cache_pages=hardware.cache_pages,
+        )
+        # The judge of memory sees results before the judge of actions strikes them off.
+        judges = (self._answers, self._records, self._memory, self._actions)
+        self._court = Court(judges, checks_roles=checks_roles)
+        self._digest = Digest(has_payloads=scenario.sends_inputs)
+        self._world = World(
+            scenario,
+            DirectoryProfiles(page_bytes=hardware.page_bytes, read=read_made_up),
+            taps=(self._court, self._digest),
+            make_controller=make_controller,
+            make_worker=make_worker,
+        )
+        self._faults = Faults(self._world)
+
+    def hold(self) -> Verdict:
+        """Run the scenario to its end, or until a rule is broken."""
+        error: AssertionError | None = None
+        story: list[str] = []
+        try:
+            self._run()
+        except AssertionError as raised:
+            error = raised
+            subject = raised.subject if isinstance(raised, Violation) else None
+            story = self._court.story(subject)
+        return Verdict(
+            digest=self._digest.hex,
+            good_after=self._records.good_between(*recovered(self._scenario)),
+            record_count=self._digest.count,
+            error=error,
+            story=story,
+        )
+
+    def _run(self) -> None:
+        scenario, world = self._scenario, self._world
+        if scenario.heal_at_ns is not None:
+            self._run_until(scenario.heal_at_ns)
+            self._faults.heal()
+        self._run_until(scenario.duration_ns)
+        world.stop_clients()
+        self._run_until(scenario.duration_ns + ANSWER_NS)
+        check_rest(world, answers=self._answers, actions=self._actions, memory=self._memory)
+
+    def _run_until(self, elapsed_ns: int) -> None:
+        while self._world.elapsed_ns < elapsed_ns:
+            self._world.run(min(LOOK_NS, elapsed_ns - self._world.elapsed_ns))
+            self._memory.compare(self._world)
+
+
+def is_perfect(scenario: Scenario) -> bool:
+    """Return whether nothing in a scenario is worse than predicted."""
+    return scenario.noise.is_none and not scenario.faults and not scenario.network.jitter_ns
+
+
+def recovered(scenario: Scenario) -> tuple[int, int]:
+    """Return from when to when a healed run should be as good as an undisturbed one.
+
+    That is the second half of what follows the healing.
+    """
+    healed_ns = scenario.heal_at_ns or 0
+    return (healed_ns + scenario.duration_ns) // 2, scenario.duration_ns
