@@ -61,15 +61,16 @@ HELLO_TIMEOUT_S: Final = 10.0
 LINGER_S: Final = 2.0
 """How long a closing connection may take to send what is queued; chosen."""
 
-# First probe after 4 s of silence, then every 2 s, three of them; the same for data that nobody
-# acknowledges.
+# First probe after 4 s of silence, then every 2 s, three of them. Data that nobody acknowledges may
+# wait longer: a peer that is busy is not dead.
 _KEEP_ALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
 )
+_pack: Final = PREAMBLE.pack
 
 
 class State(Enum):
@@ -125,6 +126,7 @@ class Connection(asyncio.BufferedProtocol):
         self.clock = ClockOffset()
         self._handler = handler
         self._vocabulary = vocabulary
+        self._numbers = vocabulary.numbers
         self._flusher = flusher
         self._limits = limits or WireLimits()
         self._credentials = credentials
@@ -158,27 +160,23 @@ class Connection(asyncio.BufferedProtocol):
             message: of a class that the vocabulary lets this side send.
             payloads: byte buffers of format B that nobody changes any more; joined on the wire.
         """
-        if self.state is State.CLOSED:
+        # Not `self.state is State.CLOSED`, which takes five times as long.
+        if self._reader.is_stopped:
             return
         pieces = self._pieces
         if not pieces and not self._ready:
             self._stamp_ns = now_ns()
             self._flusher.add(self)
         header = encode_header(message)
-        payload_bytes = 0
-        for payload in payloads:
-            payload_bytes += len(payload)
-        pieces.append(
-            PREAMBLE.pack(
-                MAGIC,
-                self._vocabulary.numbers[type(message)],
-                len(header),
-                payload_bytes,
-                self._stamp_ns,
-                self.clock.local_minimum_ns,
-            )
+        preamble = _pack(
+            MAGIC,
+            self._numbers[type(message)],
+            len(header),
+            sum(map(len, payloads)) if payloads else 0,
+            self._stamp_ns,
+            self.clock.local_minimum_ns,
         )
-        pieces.append(header)
+        pieces += (preamble, header)
         if payloads:
             self._queue_payloads(payloads)
         self.traffic.messages_sent += 1
