@@ -224,10 +224,21 @@ def test_a_request_is_not_tried_for_ever() -> None:
     stage = warm_stage()
     (number,) = stage.infer(slo_ms=10_000)
     for _ in range(3):
-        stage.fail(stage.take(Infer)[0], ActionStatus.EXEC_TOO_LATE, "window closed")
+        stage.fail(stage.take(Infer)[0], ActionStatus.EXEC_WORKSPACE_POOL_EXHAUSTED, "too big")
     answer = stage.answers()[number]
     assert answer.status is Status.ERROR
-    assert "window closed" in answer.message
+    assert "too big" in answer.message
+
+
+def test_a_closed_window_costs_no_attempt() -> None:
+    """A stalled GPU refuses late work; the request is sent again as long as there is time."""
+    stage = warm_stage()
+    (number,) = stage.infer(slo_ms=10_000)
+    for _ in range(20):
+        stage.fail(stage.take(Infer)[0], ActionStatus.EXEC_TOO_LATE, "window closed")
+        stage.advance(10)
+    stage.settle()
+    assert stage.answers()[number].status is Status.SUCCESS
 
 
 def test_a_failed_load_gives_its_pages_back_and_pauses_the_gpu() -> None:

@@ -319,6 +319,9 @@ class Infer4:
         """Queue a request of a failed batch again, or give its answer."""
         waiting = self._waiting.get(request.model.model_id)
         ran_alone = request.must_run_alone
+        if result.status is ActionStatus.EXEC_TOO_LATE:
+            # It was refused, not tried: only its deadline limits how often that may happen.
+            request.attempts -= 1
         can_repeat = request.attempts < self._config.attempts_max
         if waiting is None or not can_repeat or (is_about_batch and ran_alone):
             message = f"{result.message} (worker status {int(result.status)})"
