@@ -24,7 +24,7 @@ from clockwork.models.hardware import device_kind
 from clockwork.units import FOREVER_NS, GIB, MIB, MS
 
 _PERCENTILE: Final = 0.9
-_RUNS_MIN: Final = 5
+_RUNS_MIN: Final = 3
 _RUNS_MAX: Final = 40
 # Chosen: five batch sizes of a model of ordinary size then take a few seconds.
 _BUDGET_NS: Final = 400 * MS
