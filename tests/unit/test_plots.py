@@ -102,6 +102,16 @@ def test_axes_are_labelled_with_units(tmp_path: Path, seconds: int, unit: str) -
     assert labels(errors) == [("error (ms)", "actions below (%)")] * 4
 
 
+def test_exact_predictions_are_said_in_words(tmp_path: Path) -> None:
+    """A panel whose errors are all zero says so instead of showing an empty frame."""
+    analysis = read_report(write_logs(tmp_path, None, [action(), action(worker_exec_complete=1)]))
+    with style():
+        figure = plots.prediction_errors(analysis)
+    assert figure is not None
+    texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert texts == [["every prediction exact"], []]
+
+
 def test_a_tail_ends_where_the_data_ends() -> None:
     """The axis of a tail has one nine per power of ten of values, six at most."""
     for count, bottom in ((5, 0.1), (1_000, 1e-3), (10**9, 1e-6)):

@@ -175,15 +175,9 @@ def prediction_errors(analysis: Analysis) -> Figure | None:
     for axes in grid.flat[len(kept) :]:
         axes.remove()
     for axes, (action, of) in zip(grid.flat, kept, strict=False):
-        for side, (colour, dashes) in _SIDES.items():
-            errors = _of(analysis, action, of, side)
-            if errors.counts:
-                draw_tail(axes, errors, color=colour, linestyle=dashes, label=side)
-        axes.set_xscale("symlog", linthresh=0.001, linscale=0.6)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_xlim(left=0)
+        sides = {side: _of(analysis, action, of, side) for side in _SIDES}
         label_axes(axes, x="error (ms)", y="actions below (%)", title=f"{action} {of}")
-        legend_above(axes)
+        _draw_errors(axes, {side: errors for side, errors in sides.items() if errors.counts})
     return figure
 
 
@@ -214,6 +208,23 @@ def draw_tail(
     nines = max(1, min(NINES_MAX, floor(log10(counts.sum()))))
     shown = -log10(axes.get_ylim()[1]) if axes.get_yscale() == "log" else 0
     tail_scale(axes, nines=max(nines, round(shown)))
+
+
+def _draw_errors(axes: Axes, sides: dict[str, Distribution]) -> None:
+    """Draw the tail of each side; in place of lines without any length, say that there is none."""
+    for side, errors in sides.items():
+        colour, dashes = _SIDES[side]
+        draw_tail(axes, errors, color=colour, linestyle=dashes, label=side)
+    largest_ms = max(errors.values_ms[-1] for errors in sides.values())
+    # Nanoseconds to a microsecond matter to nobody: the axis is linear up to there.
+    axes.set_xscale("symlog", linthresh=0.001, linscale=0.6)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlim(left=0, right=None if largest_ms else 1)
+    legend_above(axes)
+    if not largest_ms:
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 3.0}
+        place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "every prediction exact", bbox=box, **place)
 
 
 _SIDES: Final = {"over": (BLUE, "--"), "under": (VERMILION, "-")}

@@ -72,8 +72,8 @@ def _action_parts(actions: ActionSummary) -> Iterator[RenderableType]:
         yield _failure_table(actions)
 
 
-def _overview(requests: RequestSummary) -> Table:
-    table = _table("Requests", "", "", "", "", headed=False)
+def _overview(requests: RequestSummary) -> Group:
+    table = _table("", "", "", "", headed=False)
     table.columns[0].justify = table.columns[2].justify = "left"
     cells = [
         ("requests", f"{requests.requests:,}"),
@@ -87,33 +87,30 @@ def _overview(requests: RequestSummary) -> Table:
     ]
     for left, right in zip(cells[::2], [*cells[1::2], ("", "")], strict=False):
         table.add_row(*left, f"  {right[0]}", right[1])
-    return table
+    return _section("Requests", table)
 
 
-def _latency_table(latency: LatencySummary) -> Table:
-    table = _table(
-        f"Latency of {latency.count:,} successful requests (ms)",
-        *("min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"),
-    )
+def _latency_table(latency: LatencySummary) -> Group:
+    table = _table("min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max")
     figures = (
         *(latency.min_ms, latency.mean_ms, latency.p50_ms, latency.p90_ms),
         *(latency.p99_ms, latency.p99_9_ms, latency.p99_99_ms, latency.max_ms),
     )
     table.add_row(*(_milliseconds(figure) for figure in figures))
-    return table
+    return _section(f"Latency of {latency.count:,} successful requests (ms)", table)
 
 
 def _group_table(
     title: str, groups: Sequence[GroupSummary], rows: int, *, is_models: bool
-) -> Table:
+) -> Group:
     shown = groups[:rows]
     count = f"{len(shown)} of {len(groups):,}, most requests first"
     headings = ("id", "requests", "goodput/s", "SLO %", "cold %", "p50", "p99", "max")
     more = ("batch", "loads") if is_models else ()
-    table = _table(f"{title} ({count}; latencies in ms)", *headings, *more)
+    table = _table(*headings, *more)
     for group in shown:
         table.add_row(*_group_cells(group)[: len(headings) + len(more)])
-    return table
+    return _section(f"{title} ({count}; latencies in ms)", table)
 
 
 def _group_cells(group: GroupSummary) -> list[str]:
@@ -129,18 +126,18 @@ def _group_cells(group: GroupSummary) -> list[str]:
     ]
 
 
-def _batch_table(actions: ActionSummary) -> Table:
+def _batch_table(actions: ActionSummary) -> Group:
     sizes = actions.batch_sizes
     requests = sum(size * count for size, count in sizes.items())
-    title = f"Batches (mean size {actions.mean_batch_size:.2f} = sum b² / sum b)"
-    table = _table(title, "size", "batches", "share of requests")
+    table = _table("size", "batches", "share of requests")
     for size, count in sizes.items():
         table.add_row(str(size), f"{count:,}", _percent(size * count / requests))
-    return table
+    title = f"Batches (mean size {actions.mean_batch_size:.2f} = sum b² / sum b)"
+    return _section(title, table)
 
 
-def _gpu_table(actions: ActionSummary) -> Table:
-    table = _table("GPUs (busy: share of the run)", "GPU", "infers", "busy", "loads", "busy")
+def _gpu_table(actions: ActionSummary) -> Group:
+    table = _table("GPU", "infers", "busy", "loads", "busy")
     table.columns[0].justify = "left"
     for gpu in actions.gpus[:GPU_ROWS_MAX]:
         table.add_row(
@@ -159,14 +156,11 @@ def _gpu_table(actions: ActionSummary) -> Table:
         _percent(actions.load_utilization),
         style="bold",
     )
-    return table
+    return _section("GPUs (busy: share of the run)", table)
 
 
-def _error_table(errors: Sequence[PredictionError]) -> Table:
-    table = _table(
-        "Prediction errors (ms; over: it took no longer than predicted, under: it took longer)",
-        *("action", "predicted", "side", "count", "share", "p50", "p99", "max"),
-    )
+def _error_table(errors: Sequence[PredictionError]) -> Group:
+    table = _table("action", "predicted", "side", "count", "share", "p50", "p99", "max")
     for column in table.columns[:3]:
         column.justify = "left"
     for error in errors:
@@ -175,22 +169,24 @@ def _error_table(errors: Sequence[PredictionError]) -> Table:
                 *(error.action, error.of, error.side, f"{error.count:,}", _percent(error.share)),
                 *(_milliseconds(figure) for figure in (error.p50_ms, error.p99_ms, error.max_ms)),
             )
-    return table
+    return _section("Prediction errors (ms; over: took no longer, under: took longer)", table)
 
 
-def _failure_table(actions: ActionSummary) -> Table:
-    table = _table("Failed actions", "action and status", "count")
+def _failure_table(actions: ActionSummary) -> Group:
+    table = _table("action and status", "count")
     table.columns[0].justify = "left"
     for name, count in actions.failures.items():
         table.add_row(name, f"{count:,}")
-    return table
+    return _section("Failed actions", table)
 
 
-def _table(title: str, *headings: str, headed: bool = True) -> Table:
+def _section(title: str, table: Table) -> Group:
+    """Return a table below its title, which may be wider than the table."""
+    return Group(Text(title, style="bold"), table)
+
+
+def _table(*headings: str, headed: bool = True) -> Table:
     table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
         box=None,
         pad_edge=False,
         show_header=headed,
