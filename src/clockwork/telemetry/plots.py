@@ -222,9 +222,8 @@ def _draw_errors(axes: Axes, sides: dict[str, Distribution]) -> None:
     axes.set_xlim(left=0, right=None if largest_ms else 1)
     legend_above(axes)
     if not largest_ms:
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 3.0}
-        place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
-        axes.text(0.5, 0.5, "every prediction exact", bbox=box, **place)
+        note = axes.text(0.5, 0.5, "every prediction exact", transform=axes.transAxes)
+        note.set(ha="center", va="center", bbox={"facecolor": "white", "edgecolor": "none"})
 
 
 _SIDES: Final = {"over": (BLUE, "--"), "under": (VERMILION, "-")}
