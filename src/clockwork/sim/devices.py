@@ -39,8 +39,8 @@ FAILED_AFTER_NS: Final = MS // 10
 """How long a task runs before an injected failure shows (chosen)."""
 
 OnEnd = Callable[[TaskDone], None]
-_Run = tuple[Task, int, int]
-"""A running task, its begin, and the stall that it has sat out."""
+_Run = tuple[LoadWeightsTask | InferTask, int, int]
+"""A running task, its begin in the worker's clock, and the stall that it has sat out."""
 
 
 class GpuFaults:
@@ -104,7 +104,7 @@ class Devices:
         """Run a task from now on."""
         loop = self._loop
         if isinstance(task, LoadModelTask):
-            loop.at(loop.now_ns + LOAD_MODEL_NS, self._end_load_model, (task, loop.now_ns))
+            loop.at(loop.now_ns + LOAD_MODEL_NS, self._end_load_model, (task, self._now_ns()))
             return
         faults = self._faults.gpus[task.gpu_id]
         if self._fails(task, faults):
@@ -112,7 +112,7 @@ class Devices:
             return
         waits_ns = max(faults.stalled_to - loop.now_ns, 0)
         end_ns = loop.now_ns + waits_ns + self._duration_ns(task, faults)
-        loop.at(end_ns, self._end, (task, loop.now_ns, faults.stall_total_ns))
+        loop.at(end_ns, self._end, (task, self._now_ns(), faults.stall_total_ns))
 
     def _duration_ns(self, task: LoadWeightsTask | InferTask, faults: GpuFaults) -> int:
         duration_ns = self._engine.duration_ns(task)
@@ -137,19 +137,15 @@ class Devices:
 
     def _end(self, run: _Run) -> None:
         """End a load of weights or an infer, unless its GPU has stalled meanwhile."""
-        task, begun_ns, stall_ns = run
+        task, begin_ns, stall_ns = run
         if not self.is_alive:
             return
-        assert not isinstance(task, LoadModelTask)
         total_ns = self._faults.gpus[task.gpu_id].stall_total_ns
         now_ns = self._loop.now_ns
         if total_ns != stall_ns:
-            self._loop.at(now_ns + total_ns - stall_ns, self._end, (task, begun_ns, total_ns))
+            self._loop.at(now_ns + total_ns - stall_ns, self._end, (task, begin_ns, total_ns))
             return
-        begin_ns, end_ns = begun_ns, now_ns
-        if not self._clock.is_perfect:
-            begin_ns, end_ns = self._clock.local_of(begun_ns), self._clock.local_of(now_ns)
-        self._on_end(self._engine.done(task, begin_ns=begin_ns, end_ns=end_ns))
+        self._on_end(self._engine.done(task, begin_ns=begin_ns, end_ns=self._now_ns()))
 
     def _fail(self, task: LoadWeightsTask | InferTask) -> None:
         if self.is_alive:
@@ -158,7 +154,7 @@ class Devices:
             self._on_end(TaskFailed(task.task_id, ActionStatus.RUNTIME_ERROR, text))
 
     def _end_load_model(self, run: tuple[LoadModelTask, int]) -> None:
-        task, begun_ns = run
+        task, begin_ns = run
         if not self.is_alive:
             return
         if self._faults.model_loads_failing:
@@ -171,7 +167,10 @@ class Devices:
         except EngineError as error:
             self._on_end(TaskFailed(task.task_id, error.status, str(error)))
             return
-        begin_ns = self._clock.local_of(begun_ns)
-        end_ns = self._clock.local_of(self._loop.now_ns)
+        end_ns = self._now_ns()
         timing = Timing(begin_ns, end_ns, end_ns - begin_ns)
         self._on_end(LoadModelTaskDone(task.task_id, timing, profile))
+
+    def _now_ns(self) -> int:
+        """Return what the worker's clock shows: a later change of its drift changes no past."""
+        return self._clock.local_of(self._loop.now_ns)

@@ -101,13 +101,15 @@ class TrueRecords:
         self._is_perfect = is_perfect
         # Ids seen from the current controller.
         self._seen: set[int] = set()
-        # Successes in time, by bucket of true time since the begin.
+        # Requests answered, and those that succeeded in time, by bucket of time since the begin.
+        self.answered_by_bucket: Counter[int] = Counter()
         self.good_by_bucket: Counter[int] = Counter()
 
-    def good_between(self, from_ns: int, to_ns: int) -> int:
-        """Return the successes in time of whole buckets between two instants since the begin."""
+    def counts_between(self, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """Return the requests answered, and those in time, in whole buckets of that time."""
         buckets = range(from_ns // BUCKET_NS, to_ns // BUCKET_NS)
-        return sum(self.good_by_bucket[bucket] for bucket in buckets)
+        answered = sum(self.answered_by_bucket[bucket] for bucket in buckets)
+        return answered, sum(self.good_by_bucket[bucket] for bucket in buckets)
 
     def handlers(self) -> Mapping[type, Handler]:
         """Watch records."""
@@ -133,7 +135,9 @@ class TrueRecords:
         is_met = has_succeeded and record.latency <= record.deadline
         if bool(record.deadline_met) is not is_met:
             raise Violation(TRUE_RECORD, f"is {is_met}, says {record.deadline_met}", subject)
-        self.good_by_bucket[(now_ns - START_NS) // BUCKET_NS] += is_met
+        bucket = (now_ns - START_NS) // BUCKET_NS
+        self.answered_by_bucket[bucket] += 1
+        self.good_by_bucket[bucket] += is_met
         if self._is_perfect and has_succeeded and not is_met:
             late_ms = (record.latency - record.deadline) / MS
             raise Violation(PROMISE, f"{late_ms:.3f} ms late: {record}", subject)

@@ -34,7 +34,9 @@ class Verdict(Struct, frozen=True):
     """What came out of a trial."""
 
     digest: str
-    # Requests that were answered in time after the faults were healed and had time to be forgotten.
+    # Requests answered, and those in time, after the faults were healed and had time to be
+    # forgotten: see `recovered`.
+    answered_after: int
     good_after: int
     # Events and effects of all roles.
     record_count: int
@@ -93,9 +95,11 @@ class Trial:
             error = raised
             subject = raised.subject if isinstance(raised, Violation) else None
             story = self._court.story(subject)
+        answered, good = self._records.counts_between(*recovered(self._scenario))
         return Verdict(
             digest=self._digest.hex,
-            good_after=self._records.good_between(*recovered(self._scenario)),
+            answered_after=answered,
+            good_after=good,
             record_count=self._digest.count,
             error=error,
             story=story,
