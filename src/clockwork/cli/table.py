@@ -23,6 +23,11 @@ def _row(section: str, module: str, help: str, attribute: str | None = None) -> 
 
 
 COMMANDS: Final[dict[str, Row]] = {
+    "demo": _row(
+        "Serve",
+        "demo",
+        "Serve real models end to end, from a weights cache too small for all of them",
+    ),
     "serve": _row("Serve", "serve", "Serve every model in DIR until stopped"),
     "worker": _row("Serve", "worker", "Run a worker that computes on this machine"),
     "worker_dummy": _row("Serve", "worker", "Run a worker that emulates GPUs", "worker_dummy"),
