@@ -6,12 +6,10 @@ urgent model that is warm there gets it; when a model has requests, it goes to t
 be free first, an idle one before any other.
 
 How the cost stays flat as holders grow: masks of GPUs are ints, so finding a holder with room is
-one ``and``. Only when no holder has room is the model *parked*: entered into the heap of each
-holder, at most once per GPU and model. An entry stays until its GPU comes across it, so each is
-paid for by the action that made it necessary; it is checked against the queue when it is met.
+one ``and``. Only when no holder has room is the model *parked* (``parking.py``).
 
-Invariants after each step: a GPU with room has no parked entry of a model that could run there; a
-model with requests that is warm somewhere is parked on all its holders.
+Invariants after each step: a model with requests that is warm somewhere is parked; a GPU is idle
+exactly when nothing is outstanding there.
 
 Source: clockwork 4.6, 4.7.
 
@@ -24,9 +22,9 @@ from typing import Final
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import ASSIGNED, Ledger, PendingInfer, Request, next_free_ns
+from clockwork.controller.policies.parking import Parking
 from clockwork.controller.policies.waiting import Waiting
 from clockwork.messages.actions import Infer
-from clockwork.messages.ids import ModelId
 from clockwork.messages.status import Status
 from clockwork.parts.timers import Timers
 from clockwork.units import FOREVER_NS, MS
@@ -35,8 +33,6 @@ COMPARED_MAX: Final = 8
 """Busy holders compared for the one that is free first (chosen: eight choices come within a few
 per cent of all, and the cost stays bounded)."""
 
-Parked = list[tuple[int, ModelId, Waiting]]
-"""Heap of (urgency when entered, model, its queues)."""
 Ready = list[tuple[int, int, Waiting, Gpu | None]]
 """Heap of (urgency, sequence, model, GPU that brought it up if one did): may have a GPU."""
 
@@ -51,16 +47,13 @@ class Dispatcher:
         # GPUs that will be free within the schedule-ahead, and those with nothing outstanding.
         self._room_mask = 0
         self._idle_mask = 0
-        # By GPU index.
-        self._parked: list[Parked] = []
+        self._parking = Parking(cluster)
         # Models with new requests or new holders, and GPUs whose load fell, in this step.
         self._ready: list[Waiting] = []
         self._eased: list[Gpu] = []
         # When a full GPU will have room again if nothing else happens; at most one timer each.
         self._rooms: Timers[Gpu] = Timers()
         self._timed_mask = 0
-        # Entries in all heaps of `_parked`.
-        self._parked_count = 0
         # Where the comparison of busy holders begins; moves on so that all get their turn.
         self._cursor = 0
         # Breaks ties of urgency.
@@ -69,7 +62,7 @@ class Dispatcher:
     @property
     def wakeup_ns(self) -> int | None:
         """When a GPU gets room by the mere passing of time, if something waits for that."""
-        return self._rooms.next_ns if self._parked_count else None
+        return self._rooms.next_ns if self._parking.entry_count else None
 
     def add_ready(self, waiting: Waiting) -> None:
         """Look at a model in this step: it has a new request or a new holder."""
@@ -79,8 +72,7 @@ class Dispatcher:
 
     def gpu_up(self, gpu: Gpu) -> None:
         """A GPU can be used."""
-        while len(self._parked) <= gpu.index:
-            self._parked.append([])
+        self._parking.add_gpu(gpu)
         self._idle_mask |= gpu.bit
         self._eased.append(gpu)
 
@@ -104,16 +96,19 @@ class Dispatcher:
             if source is not None and self._room_mask & source.bit:
                 self._bring_up(source, ready)
 
+    def _bring_up(self, gpu: Gpu, ready: Ready) -> None:
+        """Move the most urgent parked model of a GPU with room to `ready`, if there is one."""
+        waiting = self._parking.take(gpu)
+        if waiting is not None:
+            self._offer(ready, waiting, gpu)
+
     def check(self) -> None:
         """Assert the invariants of the header."""
         for gpu in self._cluster.gpus:
             is_idle = bool(self._idle_mask & gpu.bit)
             is_up = bool(self._cluster.up_mask & gpu.bit)
             assert is_idle == (is_up and not len(gpu.exec)), f"GPU {gpu.index}: idle={is_idle}"
-            for _, _, waiting in self._parked[gpu.index]:
-                assert waiting.parked_mask & gpu.bit, f"M-{waiting.model.model_id} parked unmarked"
-                runs_here = waiting.model.warm_mask & gpu.bit and waiting.count
-                assert not (runs_here and self._room_mask & gpu.bit), f"GPU {gpu.index} has room"
+        self._parking.check()
 
     def _find_room(self, ready: Ready, now_ns: int) -> None:
         """Mark the GPUs that have got room, and bring up what is parked there."""
@@ -133,7 +128,7 @@ class Dispatcher:
             return
         candidates = waiting.model.warm_mask & self._room_mask
         if not candidates:
-            self._park(waiting)
+            self._parking.park(waiting)
             return
         gpu = self._first_free(candidates, now_ns)
         # A busy GPU may have fallen behind since it was marked.
@@ -165,35 +160,6 @@ class Dispatcher:
                 break
         self._cursor = best.index + 1
         return best
-
-    def _park(self, waiting: Waiting) -> None:
-        """Enter a model into the heap of each holder that has no entry of it yet."""
-        missing = waiting.model.warm_mask & ~waiting.parked_mask
-        if not missing:
-            return
-        waiting.parked_mask |= missing
-        entry = (waiting.urgency_ns(), waiting.model.model_id, waiting)
-        for gpu in self._cluster.gpus_in(missing):
-            heappush(self._parked[gpu.index], entry)
-            self._parked_count += 1
-
-    def _bring_up(self, gpu: Gpu, ready: Ready) -> None:
-        """Move the most urgent parked model of a GPU with room to `ready`, if there is one."""
-        parked = self._parked[gpu.index]
-        while parked:
-            entered_ns, model_id, waiting = heappop(parked)
-            self._parked_count -= 1
-            waiting.parked_mask &= ~gpu.bit
-            if not waiting.count or not waiting.model.warm_mask & gpu.bit:
-                continue
-            urgency_ns = waiting.urgency_ns()
-            if parked and urgency_ns > entered_ns and urgency_ns > parked[0][0]:
-                waiting.parked_mask |= gpu.bit
-                heappush(parked, (urgency_ns, model_id, waiting))
-                self._parked_count += 1
-                continue
-            self._offer(ready, waiting, gpu)
-            return
 
     def _has_room(self, gpu: Gpu, now_ns: int) -> bool:
         """Renew a GPU's room bit; if it is full, have it looked at when it has room again."""

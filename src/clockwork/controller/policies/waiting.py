@@ -16,6 +16,7 @@ class Waiting:
     __slots__ = (
         "alone",
         "is_ready",
+        "is_shared",
         "model",
         "parked_mask",
         "payload_bytes",
@@ -29,8 +30,9 @@ class Waiting:
         self.queue: BatchQueue[Request] = BatchQueue(model.batch_sizes)
         # Requests whose batch failed: each runs alone, so that only the culprit fails again.
         self.alone: BatchQueue[Request] = BatchQueue(_ONE_BY_ONE)
-        # GPUs in whose heap the model is entered.
+        # GPUs in whose heap the model is parked, and whether it is in the shared one.
         self.parked_mask = 0
+        self.is_shared = False
         # True while it is on the list of models to dispatch in this step.
         self.is_ready = False
         # When its first request becomes hopeless, as far as a timer is set; None without timer.
