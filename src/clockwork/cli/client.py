@@ -187,6 +187,8 @@ def _play(
     """Run a workload with what the common options say."""
     if values["duration"] is not None:
         workload = msgspec.structs.replace(workload, duration_ns=values["duration"])
+    if values["warm_up"] is not None:
+        workload = msgspec.structs.replace(workload, warm_up_ns=values["warm_up"])
     if values["slo"] is not None:
         streams = tuple(_with_slo(stream, values["slo"]) for stream in workload.streams)
         workload = msgspec.structs.replace(workload, streams=streams)
@@ -255,6 +257,9 @@ def _common_options() -> list[click.Option]:
     return [
         click.Option(
             ["--duration"], type=DURATION, help="Send for so long (60s, 5m); default: no end."
+        ),
+        click.Option(
+            ["--warm-up"], type=DURATION, help="Send so long before counting (5s); default: 0."
         ),
         click.Option(["--seed"], type=click.IntRange(0), help="Of everything random; default: 0."),
         click.Option(

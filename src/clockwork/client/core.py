@@ -150,7 +150,7 @@ class ClientRole:
         """Assert every invariant."""
         self._streams.check()
         tally = self._tally
-        assert tally.sent == tally.answered + len(self._in_flight), (
+        assert tally.sent + tally.uncounted == tally.answered + len(self._in_flight), (
             f"{tally.sent} sent, {tally.answered} answered, {len(self._in_flight)} in flight"
         )
         assert len(self._in_flight) <= IN_FLIGHT_MAX, f"{len(self._in_flight)} in flight"
@@ -191,8 +191,7 @@ class ClientRole:
     def _on_infer(self, event: ResponseArrived, message: InferResponse, now_ns: int) -> None:
         send = self._in_flight.pop(message.user_request_id, None)
         if send is None:
-            # Answered twice, or never asked: the controller's mistake, and no reason to stop.
-            return
+            return  # Answered twice, or never asked: the controller's mistake.
         self._tally.add_answer(send, message, at_ns=event.at_ns, payload_bytes=event.payload_bytes)
         ready_ns = now_ns
         if message.status != Status.SUCCESS:
@@ -250,9 +249,11 @@ class ClientRole:
         self._streams.start(now_ns)
         for ladder in self._workload.ladders:
             self._wait_on(Climber(ladder), now_ns)
-        if self._workload.duration_ns is not None:
-            end_ns = now_ns + self._workload.duration_ns
-            self._timers.set(end_ns, lambda at_ns: self._stop(at_ns, DRAIN_NS))
+        begin_ns, duration_ns = now_ns + self._workload.warm_up_ns, self._workload.duration_ns
+        if begin_ns > now_ns:
+            self._timers.set(begin_ns, self._count_anew)
+        if duration_ns is not None:
+            self._timers.set(begin_ns + duration_ns, lambda at_ns: self._stop(at_ns, DRAIN_NS))
         self._timers.set(now_ns + self._interval_ns, self._print)
 
     def _advance(self, now_ns: int) -> None:
@@ -351,6 +352,13 @@ class ClientRole:
             self._say(line)
         self._printed_at_ns = at_ns
         self._timers.set(at_ns + self._interval_ns, self._print)
+
+    def _count_anew(self, at_ns: int) -> None:
+        """Count from now on: the warm-up is over."""
+        self._say("Warm-up over, counting")
+        models, uncounted = self._workload.model_count, len(self._in_flight)
+        self._tally = Tally(models, from_ns=at_ns + 1, uncounted=uncounted)
+        self._started_at_ns = self._printed_at_ns = at_ns
 
     # The end
 

@@ -101,6 +101,7 @@ class Tally:
     """All counts of a run, and those since the last line on the console."""
 
     __slots__ = (
+        "_from_ns",
         "_good",
         "_received_bytes",
         "_received_messages",
@@ -113,9 +114,17 @@ class Tally:
         "recent",
         "recently_sent",
         "statuses",
+        "uncounted",
     )
 
-    def __init__(self, model_count: int) -> None:
+    def __init__(self, model_count: int, *, from_ns: int = 0, uncounted: int = 0) -> None:
+        """Count requests that arrive from `from_ns` on.
+
+        Args:
+            uncounted: requests in flight that arrived before; their answers are left out.
+        """
+        self._from_ns = from_ns
+        self.uncounted = uncounted
         # By index of the model within the workload.
         self._sent = [0] * model_count
         self._succeeded = [0] * model_count
@@ -151,6 +160,9 @@ class Tally:
         self, send: SendInfer, response: InferResponse, *, at_ns: int, payload_bytes: int
     ) -> None:
         """Take in the response to `send`, which arrived at `at_ns`."""
+        if send.arrival_ns < self._from_ns:
+            self.uncounted -= 1
+            return
         status = response.status
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self._received_messages += 1

@@ -183,9 +183,11 @@ class Workload(Struct, frozen=True):
     ladders: tuple[Ladder, ...] = ()
     # Lines to print before the models are loaded.
     notes: tuple[str, ...] = ()
-    # How long it sends, from the first request; None: until its streams end, if they do.
+    # How long it sends and counts; None: until its streams end, if they do.
     duration_ns: int | None = None
     seed: int = 0
+    # How long it sends before that, without counting.
+    warm_up_ns: int = 0
 
     @property
     def model_count(self) -> int:
