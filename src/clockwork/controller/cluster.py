@@ -159,6 +159,15 @@ class Instance:
         self.exec_ns[size_index] = estimator.estimate_ns
         self.model.exec_ns[size_index] = estimator.estimate_ns
 
+    def doubt(self, size_index: int) -> bool:
+        """Expect less than the estimate says, which nothing confirmed; return if still too much."""
+        estimator = self.estimators[size_index]
+        if estimator.is_raised:
+            estimator.doubt()
+            self.exec_ns[size_index] = estimator.estimate_ns
+            self.model.exec_ns[size_index] = estimator.estimate_ns
+        return estimator.is_raised
+
     def describe(self) -> str:
         """Return a short name for messages and assertions."""
         return f"M-{self.model.model_id} on GPU {self.gpu.index} ({self.state.value})"

@@ -5,6 +5,9 @@ gently, and a measurement above twice the current estimate counts as twice the e
 outlier therefore raises an estimate at most twofold and is forgotten ten measurements later, while
 a real slow-down is believed within log2 of its size.
 
+An estimate that is too high may keep the very requests away that would correct it. Who holds one
+that nothing confirms any more has to `doubt` it.
+
 Source: clockwork 4.7 (window percentile, linear interpolation); the original forgets the profile
 at the first measurement and takes outliers at face value.
 """
@@ -19,6 +22,8 @@ PERCENT: Final = 99
 """The percentile that is promised (original)."""
 OUTLIER_RATIO: Final = 2
 """A measurement counts as at most this many times the estimate (chosen, see above)."""
+RAISED_PERCENT: Final = 125
+"""Of the profile: from here on an estimate may cost requests that could be met (chosen)."""
 
 
 def percentile(ordered: list[int], percent: int) -> int:
@@ -33,10 +38,11 @@ def percentile(ordered: list[int], percent: int) -> int:
 class Estimator:
     """The expected duration of one kind of task; read `estimate_ns`, feed `add`."""
 
-    __slots__ = ("_ordered", "_recent", "estimate_ns")
+    __slots__ = ("_ordered", "_profile_ns", "_recent", "estimate_ns")
 
     def __init__(self, profile_ns: int) -> None:
         assert profile_ns > 0, f"profile must be positive: {profile_ns}"
+        self._profile_ns = profile_ns
         # The expected duration now.
         self.estimate_ns = profile_ns
         # The samples in the window, oldest first, and the same in ascending order.
@@ -52,3 +58,15 @@ class Estimator:
         self._recent.append(sample)
         insort(ordered, sample)
         self.estimate_ns = percentile(ordered, PERCENT)
+
+    @property
+    def is_raised(self) -> bool:
+        """True if much more is expected than the profile says."""
+        return self.estimate_ns > self._profile_ns * RAISED_PERCENT // 100
+
+    def doubt(self) -> None:
+        """Forget half of what exceeds the profile: nothing has confirmed it for a while."""
+        excess_ns = max(self.estimate_ns - self._profile_ns, 0)
+        self.estimate_ns = self._profile_ns + excess_ns // 2
+        self._recent = deque((self.estimate_ns,))
+        self._ordered = [self.estimate_ns]

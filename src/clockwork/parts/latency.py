@@ -22,13 +22,15 @@ LARGE_BYTES: Final = 65_536
 class SendLatency:
     """The network path to one worker."""
 
-    __slots__ = ("base_ns", "per_mib_ns")
+    __slots__ = ("base_ns", "is_fresh", "per_mib_ns")
 
     def __init__(self) -> None:
         # Rises at once to a slower message and decays by an eighth per faster one, which follows
         # a high percentile without keeping a window.
         self.base_ns = INITIAL_NS
         self.per_mib_ns = 0
+        # True if something was measured since the last `doubt`.
+        self.is_fresh = False
 
     def estimate_ns(self, size_bytes: int) -> int:
         """Return how long a message with a payload of `size_bytes` will travel."""
@@ -36,6 +38,7 @@ class SendLatency:
 
     def add(self, *, size_bytes: int, taken_ns: int) -> None:
         """Take in how long one message took."""
+        self.is_fresh = True
         if size_bytes >= LARGE_BYTES:
             beyond_ns = min(max(taken_ns - self.base_ns, 0), CEILING_NS)
             measured = (beyond_ns << 20) // size_bytes
@@ -47,3 +50,13 @@ class SendLatency:
             self.base_ns = (self.base_ns + taken_ns) >> 1
         else:
             self.base_ns += (taken_ns - self.base_ns) >> 3
+
+    def doubt(self) -> None:
+        """Forget half of what exceeds the first guess, unless something was measured since.
+
+        A high estimate keeps the very messages away that would correct it.
+        """
+        if not self.is_fresh:
+            self.base_ns -= max(self.base_ns - INITIAL_NS, 0) >> 1
+            self.per_mib_ns >>= 1
+        self.is_fresh = False

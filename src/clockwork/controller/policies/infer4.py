@@ -34,6 +34,7 @@ from clockwork.controller.policies.admission import (
     slo_of,
     terms_for,
 )
+from clockwork.controller.policies.ageing import Ageing
 from clockwork.controller.policies.dispatch import Dispatcher, refusal
 from clockwork.controller.policies.placement import Placement
 from clockwork.controller.policies.waiting import Waiting
@@ -82,6 +83,7 @@ class Infer4:
         self._ledger = ledger
         self._dispatcher = Dispatcher(config, cluster, ledger)
         self._placement = Placement(config, cluster, ledger)
+        self._ageing = Ageing(cluster)
         self._waiting: dict[ModelId, Waiting] = {}
         # When the first request of a model becomes hopeless.
         self._hopeless: Timers[Waiting] = Timers()
@@ -147,6 +149,7 @@ class Infer4:
         self._end(pending, min(copy_output.end_ns, now_ns))
         occupied_ns = copy_output.end_ns - copy_input.begin_ns
         instance.measure(pending.size_index, occupied_ns)
+        self._ageing.note(instance, pending.size_index)
         instance.gpu.worker.latency.add(
             size_bytes=pending.sent_bytes, taken_ns=result.received_at_ns - pending.sent_at_ns
         )
@@ -257,6 +260,7 @@ class Infer4:
         while (waiting := self._hopeless.pop_due(now_ns)) is not None:
             waiting.timer_ns = None
             self._drop_hopeless(waiting, now_ns)
+        self._ageing.plan(now_ns)
         self._dispatcher.plan(now_ns)
         self._placement.plan(now_ns)
 

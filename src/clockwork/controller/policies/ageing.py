@@ -1,0 +1,66 @@
+"""Estimates that nothing confirms any more lose their weight, so that requests come back.
+
+A device or a network that was slow for a while leaves high estimates behind. With a tight SLO they
+refuse every request, so nothing runs and nothing is measured: without this module the estimates,
+and the refusals, would stay for ever. Here, an estimate that is much higher than the profile and
+was not measured for `AGEING_NS` forgets half of its excess, again and again. If the device is still
+slow, the price is one late request per model and `AGEING_NS`.
+
+The way to a worker ages in the same manner (`parts.latency`).
+
+Cost: nothing while estimates are near their profiles; `DOUBTS_MAX` estimates per sweep otherwise.
+"""
+
+from itertools import islice
+from typing import Final
+
+from clockwork.controller.cluster import Cluster, Instance
+from clockwork.units import MS
+
+AGEING_NS: Final = 200 * MS
+"""Between two sweeps (chosen: a user waits a second, not more, for a healed device)."""
+DOUBTS_MAX: Final = 256
+"""Estimates doubted per sweep (chosen: a tenth of a millisecond)."""
+SWEEPS_MAX: Final = 16
+"""Sweeps made up for after a pause: what is left of an excess is then next to nothing."""
+
+Estimate = tuple[Instance, int]
+"""An instance, and the index of a batch size."""
+
+
+class Ageing:
+    """Remembers the raised estimates, and doubts those that are not measured any more."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._next_ns = 0
+        # Raised estimates that were measured since the last sweep, and those that were not.
+        self._fresh: dict[Estimate, None] = {}
+        self._stale: dict[Estimate, None] = {}
+
+    def note(self, instance: Instance, size_index: int) -> None:
+        """Take in that an estimate was measured."""
+        estimate = (instance, size_index)
+        if instance.estimators[size_index].is_raised:
+            self._fresh[estimate] = None
+        self._stale.pop(estimate, None)
+
+    def plan(self, now_ns: int) -> None:
+        """Doubt what was not confirmed, if it is time."""
+        if now_ns < self._next_ns:
+            return
+        late_ns = now_ns - self._next_ns
+        self._next_ns = now_ns + AGEING_NS
+        for _ in range(1 + min(late_ns // AGEING_NS, SWEEPS_MAX)):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for worker in self._cluster.workers:
+            worker.latency.doubt()
+        for estimate in list(islice(self._stale, DOUBTS_MAX)):
+            del self._stale[estimate]
+            instance, size_index = estimate
+            if instance.doubt(size_index):
+                self._stale[estimate] = None
+        self._stale.update(self._fresh)
+        self._fresh.clear()

@@ -1,0 +1,61 @@
+"""Estimates that nothing confirms any more."""
+
+from controller_stage import Stage, profile
+
+from clockwork.messages.actions import Infer
+from clockwork.messages.status import Status
+from clockwork.parts.estimator import Estimator
+from clockwork.parts.latency import INITIAL_NS, SendLatency
+from clockwork.units import MS
+
+
+def test_a_model_that_was_slow_for_a_while_is_served_again() -> None:
+    """Requests that high estimates refuse come back although nothing measures a better time."""
+    stage = Stage().start(profile(exec_ms=(3.0,), sizes=(1,)))
+    stage.warm()
+    for _ in range(12):
+        stage.infer(slo_ms=1_000)
+        (infer,) = stage.take(Infer)
+        stage.succeed(infer, took_ms=50)
+    (refused,) = stage.infer(slo_ms=20)
+    assert stage.answers()[refused].status is Status.COULD_NOT_START_IN_TIME
+    for _ in range(10):
+        stage.infer(slo_ms=20)
+        if stage.take(Infer):
+            return
+        stage.advance(200)
+    raise AssertionError("refused for ever")
+
+
+def test_doubting_halves_what_exceeds_the_profile() -> None:
+    """A doubted estimate comes half of the way back, and in the end is raised no more."""
+    estimator = Estimator(1_000)
+    for _ in range(10):
+        estimator.add(9_000)
+    assert estimator.is_raised
+    before_ns = estimator.estimate_ns
+    estimator.doubt()
+    assert estimator.estimate_ns == 1_000 + (before_ns - 1_000) // 2
+    for _ in range(5):
+        estimator.doubt()
+    assert not estimator.is_raised
+
+
+def test_a_low_estimate_is_not_doubted() -> None:
+    """What is faster than its profile stays so."""
+    estimator = Estimator(1_000)
+    for _ in range(10):
+        estimator.add(500)
+    assert not estimator.is_raised
+
+
+def test_a_way_that_was_slow_is_tried_again() -> None:
+    """Without measurements the way to a worker is soon expected to be as short as at first."""
+    latency = SendLatency()
+    for _ in range(20):
+        latency.add(size_bytes=0, taken_ns=16 * MS)
+    latency.doubt()
+    assert latency.estimate_ns(0) > 15 * MS, "it has just been measured"
+    for _ in range(10):
+        latency.doubt()
+    assert latency.estimate_ns(0) < INITIAL_NS + MS // 10
