@@ -250,11 +250,14 @@ class Placement:
             model.demand.forget_expired(now_ns)
             if model.demand.is_empty or model.is_unloading:
                 continue
-            for gpu in self._candidates(mask, model):
-                if gpu.free_pages >= model.pages and gpu.load_blocked_until_ns <= now_ns:
-                    self._load(model, gpu, now_ns)
-                    break
-            else:
+            fitting = [
+                gpu for gpu in self._candidates(mask, model) if gpu.free_pages >= model.pages
+            ]
+            gpu = next((gpu for gpu in fitting if gpu.load_blocked_until_ns <= now_ns), None)
+            if gpu is not None:
+                self._load(model, gpu, now_ns)
+            elif not fitting:
+                # A GPU that pauses after a failed load is no reason: it will take loads again.
                 self._futile[model.model_id] = self._freed_count
 
     def _candidates(self, mask: int, model: Model) -> list[Gpu]:
