@@ -41,7 +41,23 @@ COMMANDS: Final[dict[str, Row]] = {
     "compile": _row(
         "Models", "compile", "Turn an ONNX file into a model directory", "compile_command"
     ),
+    "check_model": _row(
+        "Models",
+        "check_model",
+        "Measure one model directory on this machine",
+        "check_model_command",
+    ),
     "zoo": _row("Models", "zoo", "Make models to serve, without a download"),
+    "check": _row(
+        "This machine",
+        "check",
+        "Start everything on this machine, send requests through every stage, and stop",
+    ),
+    "profile": _row(
+        "This machine",
+        "profile",
+        "Report on this machine: what it has, and what makes its times unpredictable",
+    ),
     "report": _row("Look back", "report", "Show what happened in a run, by the logs in LOGDIR"),
     "timeline": _row(
         "Look back", "timeline", "Export the actions of a run, by the logs in LOGDIR, as a trace"
