@@ -23,7 +23,7 @@ def list_models() -> None:
     width = max(len(row.name) for row in rows)
     for row in rows:
         weights = "trained" if row.is_trained else "random weights"
-        count = f"{row.parameter_count / 1e6:.1f} million"
+        count = parameters_text(row.parameter_count)
         click.echo(f"{row.name:<{width}}  {count:>13} parameters  {weights:<14}  {row.summary}")
 
 
@@ -72,3 +72,8 @@ def emulated_models(output: Path) -> None:
 
     count = write_emulated(output)
     click.echo(f"{count} models are in {output}; use them with CLOCKWORK_MODEL_DIR={output}")
+
+
+def parameters_text(count: int) -> str:
+    """Return a number of parameters as people say it."""
+    return f"{count / 1e6:.1f} million" if count >= 1_000_000 else f"{count / 1e3:.0f} thousand"

@@ -10,6 +10,7 @@ from clockwork.live.real_devices import RealDevices
 from clockwork.messages.ids import GpuId
 from clockwork.messages.models import GpuState
 from clockwork.models.folders import ModelFolders
+from clockwork.models.original import read_emulated_model
 from clockwork.units import format_bytes
 from clockwork.worker.core import WorkerRole
 
@@ -59,7 +60,9 @@ def _gpu_states(settings: WorkerSettings) -> list[GpuState]:
 def _emulated_engine(settings: WorkerSettings) -> EmulatedEngine:
     page_bytes = settings.weights_cache_page_size_bytes
     profiles = DirectoryProfiles(
-        page_bytes=page_bytes, check_path=ModelFolders(settings.model_dirs)
+        page_bytes=page_bytes,
+        read=read_emulated_model,
+        check_path=ModelFolders(settings.model_dirs),
     )
     return EmulatedEngine(gpus=_gpu_states(settings), page_bytes=page_bytes, profiles=profiles)
 
