@@ -8,7 +8,7 @@ import gc
 import signal
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 import uvloop
@@ -77,14 +77,23 @@ def run_client(workload: Workload, options: RunOptions) -> int:
     return report(finished, options)
 
 
-async def play(workload: Workload, options: RunOptions) -> Finished:
+async def play(
+    workload: Workload,
+    options: RunOptions,
+    *,
+    out: TextIO | None = None,
+    stop: asyncio.Event | None = None,
+) -> Finished:
     """Run `workload` on the running loop and return how it ended.
+
+    Args:
+        out: takes everything that is printed; None: stdout.
+        stop: ends the run when it is set, as Ctrl-C does; None: listen to Ctrl-C itself.
 
     Raises:
         ConnectionLostError: nobody listens at the address.
     """
-    print(f"Connecting to clockwork @ {options.address}", flush=True)
-    shell = _ClientShell(workload, options)
+    shell = _ClientShell(workload, options, out or sys.stdout, stop)
     try:
         await shell.connect()
         return await shell.finished
@@ -110,9 +119,18 @@ def report(finished: Finished, options: RunOptions) -> int:
 class _ClientShell:
     """Owns the connection, the role's driver and the signals of one run."""
 
-    def __init__(self, workload: Workload, options: RunOptions) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        options: RunOptions,
+        out: TextIO,
+        stop: asyncio.Event | None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._options = options
+        self._out = out
+        self._stop = stop
+        self._stopping: asyncio.Task[None] | None = None
         self.finished: asyncio.Future[Finished] = self._loop.create_future()
         self._inputs = SampleInputs(workload.seed)
         self._flusher = Flusher(self._loop)
@@ -136,15 +154,22 @@ class _ClientShell:
         )
 
     async def connect(self) -> None:
-        """Dial the controller and listen to Ctrl-C."""
+        """Dial the controller and listen to who may stop the run."""
+        self._print(f"Connecting to clockwork @ {self._options.address}")
         await dial(self._options.address, lambda: self._connection)
+        if self._stop is not None:
+            self._stopping = asyncio.ensure_future(self._stop_when_set(self._stop))
+            return
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._driver.post, StopAsked())
 
     async def close(self) -> None:
         """Give everything back."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.remove_signal_handler(number)
+        if self._stopping is not None:
+            self._stopping.cancel()
+        elif self._stop is None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._loop.remove_signal_handler(number)
         self._driver.close()
         self._connection.close("the run is over")
         await self._connection.wait_closed()
@@ -154,7 +179,7 @@ class _ClientShell:
 
     def on_ready(self, connection: Connection) -> None:
         """Begin."""
-        print("Connection established", flush=True)
+        self._print("Connection established")
         self._driver.post(ControllerConnected())
 
     def on_message(
@@ -186,7 +211,7 @@ class _ClientShell:
         self._connection.send(effect.message)
 
     def _say(self, effect: Say) -> None:
-        print(effect.text, end=effect.end, flush=True)
+        self._print(effect.text, end=effect.end)
 
     def _finish(self, effect: Finished) -> None:
         if not self.finished.done():
@@ -195,3 +220,10 @@ class _ClientShell:
     def _fail(self, error: BaseException) -> None:
         if not self.finished.done():
             self.finished.set_exception(error)
+
+    def _print(self, text: str, *, end: str = "\n") -> None:
+        print(text, end=end, file=self._out, flush=True)
+
+    async def _stop_when_set(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._driver.post(StopAsked())
