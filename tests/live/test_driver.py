@@ -143,3 +143,17 @@ def test_an_unknown_effect_is_a_bug() -> None:
         assert isinstance(stage.failures[0], KeyError)
 
     uvloop.run(scenario())
+
+
+def test_urgent_events_overtake_the_others() -> None:
+    """What is posted as urgent is handled before what was posted earlier."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        stage.driver.post("request")
+        stage.driver.post_urgent("result")
+        await turns()
+        assert stage.diary.batches == [["result", "request"]]
+        stage.driver.close()
+
+    uvloop.run(scenario())

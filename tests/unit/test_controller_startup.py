@@ -13,12 +13,14 @@ from clockwork.messages.actions import (
     UnloadModel,
     WorkerStateDone,
 )
-from clockwork.messages.controller_io import FromWorker, WorkerConnected
+from clockwork.messages.controller_io import FromClient, FromWorker, WorkerConnected
 from clockwork.messages.ids import ActionId, ClientId, GpuId, ModelId, WorkerId
 from clockwork.messages.models import GpuState, ModelInfo, WorkerState
+from clockwork.messages.records import RequestRecord
 from clockwork.messages.requests import (
     DoneResponse,
     EvictRequest,
+    InferRequest,
     LoadModelRequest,
     LoadModelResponse,
     LsRequest,
@@ -386,3 +388,22 @@ def test_two_clients_may_use_the_same_numbers() -> None:
     stage.settle()
     assert stage.now_ns < BEGIN_NS + 10 * SECOND
     assert sum(client.requests != {} for client in stage.role._ledger.clients.values()) == 0
+
+
+def test_requests_that_waited_too_long_to_be_read_are_shed() -> None:
+    """An overloaded controller refuses what is stale at once, and serves what is fresh."""
+    stage = Stage().start(profile())
+    stage.warm()
+    stale = FromClient(
+        CLIENT, InferRequest(900, 0, ModelId(0), 100 * MS), b"", stage.now_ns - 26 * MS
+    )
+    fresh = FromClient(
+        CLIENT, InferRequest(901, 0, ModelId(0), 100 * MS), b"", stage.now_ns - 24 * MS
+    )
+    stage.handle(stale, fresh)
+    stage.settle()
+    answers = stage.answers()
+    assert answers[900].status is Status.COULD_NOT_START_IN_TIME
+    assert "overloaded" in answers[900].message
+    assert answers[901].status is Status.SUCCESS
+    assert sorted(row.result for row in stage.records(RequestRecord)) == [0, 8]

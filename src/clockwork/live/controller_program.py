@@ -147,7 +147,7 @@ class ControllerProgram:
             WorkerLink(
                 WorkerId(index),
                 address,
-                post=self._driver.post,
+                post=self._driver.post_urgent,
                 say=say,
                 flusher=self._flusher,
                 traffic=self._worker_traffic,
