@@ -7,9 +7,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-import clockwork
 from clockwork.cli.duration import DURATION
 from clockwork.errors import ConfigurationError, ModelError
+from clockwork.live.client import Model, connect
 from clockwork.live.images import SUFFIXES, fit_picture, image_info, open_picture
 from clockwork.models.format import read_model_file
 from clockwork.units import MS
@@ -36,7 +36,7 @@ def infer(
     INPUT is a .npy file, an .npz file with arrays by name, or a picture.
     """
     timeout_s = timeout / (1000 * MS)
-    with clockwork.connect(address, timeout_s=timeout_s) as client:
+    with connect(address, timeout_s=timeout_s) as client:
         is_path = "/" in model or Path(model).is_dir()
         chosen = (
             client.load_model(str(Path(model).resolve()))
@@ -61,7 +61,7 @@ def infer(
             click.echo(f"outputs are in {output}")
 
 
-def read_inputs(path: Path, model: "clockwork.Model") -> Any:
+def read_inputs(path: Path, model: Model) -> Any:
     """Return what the file at `path` holds, as an input of `model`.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-import clockwork
+from clockwork.live.client import Client, Model, connect
 from clockwork.units import MS, format_bytes
 
 
@@ -12,7 +12,7 @@ from clockwork.units import MS, format_bytes
 @click.argument("address", metavar="HOST:PORT")
 def ls(address: str) -> None:
     """List the models that can be asked for."""
-    with clockwork.connect(address) as client:
+    with connect(address) as client:
         click.echo("\n".join(describe_models(client.models())))
 
 
@@ -24,7 +24,7 @@ def evict(address: str, models: tuple[str, ...]) -> None:
 
     MODEL is a name or an id. The models stay loaded: the next request is a cold start.
     """
-    with clockwork.connect(address) as client:
+    with connect(address) as client:
         for model in [_find(client, text) for text in models]:
             model.evict()
             click.echo(f"evicted {model.model_id} {model.name}")
@@ -38,13 +38,13 @@ def unload(address: str, models: tuple[str, ...]) -> None:
 
     MODEL is a name or an id; of several copies, a name means the first.
     """
-    with clockwork.connect(address) as client:
+    with connect(address) as client:
         for model in [_find(client, text) for text in models]:
             model.unload()
             click.echo(f"unloaded {model.model_id} {model.name}")
 
 
-def describe_models(models: Sequence["clockwork.Model"]) -> list[str]:
+def describe_models(models: Sequence[Model]) -> list[str]:
     """Return a line per model, under a line of titles."""
     if not models:
         return ["no model is loaded"]
@@ -66,5 +66,5 @@ def describe_models(models: Sequence["clockwork.Model"]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _find(client: "clockwork.Client", text: str) -> "clockwork.Model":
+def _find(client: Client, text: str) -> Model:
     return client.model(int(text) if text.isdecimal() else text)

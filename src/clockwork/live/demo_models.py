@@ -88,9 +88,9 @@ class DemoInputs:
             ConfigurationError: the library that reads pictures is not installed.
         """
         images, labels = digits_test_set()
-        self._digits = list(images)
+        self._digits: list[NDArray[Any]] = list(images)
         self._labels = [int(label) for label in labels]
-        self._crops = list(photograph_crops(VARIANTS, IMAGE_SIZE, seed=1))
+        self._crops: list[NDArray[Any]] = list(photograph_crops(VARIANTS, IMAGE_SIZE, seed=1))
         self._rng = np.random.default_rng(2)
         self._tokens: dict[tuple[TensorSpec, ...], list[dict[str, NDArray[Any]]]] = {}
 

@@ -15,7 +15,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from clockwork.errors import ClockworkError
 
@@ -76,10 +76,9 @@ class Child:
         found: asyncio.Future[re.Match[str]] = asyncio.get_running_loop().create_future()
         self._waiting.append((re.compile(pattern), found))
         ended = asyncio.ensure_future(self.wait())
+        either: list[asyncio.Future[Any]] = [found, ended]
         try:
-            await asyncio.wait(
-                [found, ended], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
         if found.done():

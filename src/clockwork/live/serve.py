@@ -8,7 +8,7 @@ round to stop. When a child dies, the other one is stopped and `Serving.wait` ra
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -36,6 +36,7 @@ class Offer(Struct, frozen=True):
 class ServeConfig(Struct, frozen=True, kw_only=True):
     """What to start."""
 
+    # Empty: whoever connects first loads models, while the controller still waits for them.
     offers: tuple[Offer, ...]
     # Where clients connect; port 0: a free one.
     host: str = "0.0.0.0"
@@ -125,7 +126,8 @@ class Serving:
         port = await _port_of(controller, r"listening for clients on \S+:(\d+)")
         host = "localhost" if config.host in {"0.0.0.0", "::"} else config.host
         self.address = f"{host}:{port}"
-        await self._race(self._load())
+        if config.offers:
+            await self._race(self._load())
 
     async def _start_worker(self) -> int:
         config = self._config
@@ -150,10 +152,10 @@ class Serving:
             # Answered once the controller has left its load phase.
             await client.models()
 
-    async def _race(self, work: "asyncio.Future[None] | asyncio._CoroutineLike[None]") -> None:
+    async def _race(self, work: Coroutine[None, None, None]) -> None:
         """Wait for `work`, or for a child's end, which raises."""
-        working = asyncio.ensure_future(work)
-        dying = asyncio.ensure_future(self.wait())
+        working = asyncio.create_task(work)
+        dying = asyncio.create_task(self.wait())
         try:
             done, _ = await asyncio.wait([working, dying], return_when=asyncio.FIRST_COMPLETED)
         finally:
