@@ -87,6 +87,7 @@ def _role_config(settings: ControllerSettings) -> ControllerConfig:
         max_exec_ns=settings.max_exec_ns,
         max_batch=settings.max_batch,
         load_stage_timeout_ns=settings.load_stage_timeout_ns,
+        buffer_ns=settings.buffer_ns,
         is_model_set_fixed=settings.fixed_models,
     )
 

@@ -67,6 +67,7 @@ class ControllerSettings(Struct, frozen=True, kw_only=True):
     max_exec_ns: int
     max_batch: int
     load_stage_timeout_ns: int
+    buffer_ns: int
     fixed_models: bool
 
 
@@ -162,6 +163,7 @@ CONTROLLER: Final = (
     _controller("log_level", Kind.TEXT, "info", "Least level that is logged."),
     _controller("load_stage_timeout", Kind.DURATION, "1s",
                 "The load phase ends after this long without activity."),
+    _controller("buffer", Kind.DURATION, "5ms", "Plan to finish this much before the deadline."),
     _controller("fixed_models", Kind.SWITCH, "0", "Refuse to load models after the load phase."),
     *POSITIONAL,
 )  # fmt: skip
