@@ -39,10 +39,13 @@ from clockwork.messages.requests import (
     UnloadModelRequest,
 )
 from clockwork.messages.status import Status
-from clockwork.units import FOREVER_NS
+from clockwork.parts.timers import Timers
+from clockwork.units import FOREVER_NS, SECOND
 
 COPIES_MAX: Final = 100_000
 """Copies in one LoadModel (chosen: an order above what any GPU's host memory serves)."""
+RETRY_NS: Final = 1 * SECOND
+"""Pause before a worker that could not load a model which others have tries again (chosen)."""
 
 
 class _LoadJob(Struct, eq=False):
@@ -92,11 +95,18 @@ class Catalogue:
         self._unloads: list[_UnloadJob] = []
         # Client loads that have not been answered.
         self._open_loads = 0
+        # Models that a late worker could not load, with the worker, until the next try.
+        self._retries: Timers[tuple[WorkerId, ModelId]] = Timers()
 
     @property
     def is_idle(self) -> bool:
         """True if no load is under way."""
         return not self._open_loads and not any(self._active.values())
+
+    @property
+    def wakeup_ns(self) -> int | None:
+        """When a worker is to try again to load a model that others have."""
+        return self._retries.next_ns
 
     def load(self, client_id: ClientId, request: LoadModelRequest) -> None:
         """Begin a client's LoadModel; it is answered when all workers have answered."""
@@ -157,14 +167,19 @@ class Catalogue:
             if job.open is None and not model.open_count and not is_loading:
                 self._remove_everywhere(job, now_ns)
         self._unloads = [job for job in self._unloads if job.open is None or job.open]
+        while (retry := self._retries.pop_due(now_ns)) is not None:
+            self._bring_if_missing(*retry)
 
-    def on_result(self, pending: PendingOrder, result: Result) -> None:
+    def on_result(self, pending: PendingOrder, result: Result, now_ns: int) -> None:
         """Take in the result of a LoadModel or UnloadModel action."""
         owner = pending.owner
         if isinstance(owner, _LoadJob):
             self._active[pending.worker_id] -= 1
             self._send_next(pending.worker_id)
             self._note_load(owner, pending.worker_id, result)
+            is_late = owner.client_id is None and isinstance(result, ActionFailed)
+            if is_late and self._cluster.workers[pending.worker_id].is_ready:
+                self._retries.set(now_ns + RETRY_NS, (pending.worker_id, owner.model_id))
         elif isinstance(owner, _UnloadJob):
             assert owner.open is not None
             owner.open.discard(pending.worker_id)
@@ -181,9 +196,8 @@ class Catalogue:
                 self._found_on(known, worker)
             else:
                 self._unload_on(worker.worker_id, info.model_id)
-        for model_id, model in sorted(self._cluster.models.items()):
-            if model_id not in worker.models and not model.is_unloading:
-                self._bring_to(worker, model)
+        for model_id in sorted(self._cluster.models):
+            self._bring_if_missing(worker.worker_id, model_id)
 
     def worker_lost(self, worker_id: WorkerId) -> None:
         """Forget the loads that wait for a worker: nobody is going to carry them out."""
@@ -239,6 +253,8 @@ class Catalogue:
     def _finish_load(self, job: _LoadJob) -> None:
         """Register a model that all workers have, or roll it back and say why."""
         failure = job.failure or self._disagreement(job)
+        if job.client_id is None and self._known(job.model_id) is None:
+            failure = "the model was unloaded meanwhile"
         if failure is not None:
             for worker_id in job.done:
                 for copy in range(job.copies):
@@ -280,6 +296,10 @@ class Catalogue:
                 model = self._register(ModelInfo(model_id, job.path, profile))
             for worker_id in job.done:
                 self._found_on(model, self._cluster.workers[worker_id])
+            for worker in self._cluster.workers:
+                # It connected after the load was begun.
+                if job.client_id is not None:
+                    self._bring_if_missing(worker.worker_id, model_id)
 
     def _register(self, info: ModelInfo) -> Model:
         model = Model(info, batch_max=self._config.max_batch, exec_max_ns=self._config.max_exec_ns)
@@ -293,6 +313,14 @@ class Catalogue:
         for gpu in worker.gpus:
             if gpu.pages >= model.pages:
                 model.on_workers_mask |= gpu.bit
+
+    def _bring_if_missing(self, worker_id: WorkerId, model_id: ModelId) -> None:
+        """Have a connected worker load a model that others have, unless it has it as well."""
+        worker, model = self._cluster.workers[worker_id], self._cluster.models.get(model_id)
+        if model is None or model.is_unloading:
+            return
+        if worker.is_ready and model_id not in worker.models:
+            self._bring_to(worker, model)
 
     def _bring_to(self, worker: Worker, model: Model) -> None:
         """Have a worker load a model that others have."""

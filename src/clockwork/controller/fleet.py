@@ -160,7 +160,7 @@ class Fleet:
             elif isinstance(pending, PendingEvict):
                 self._policy.on_evict(pending, failed, received_ns=now_ns, now_ns=now_ns)
             elif pending.owner is not self:
-                self._catalogue.on_result(pending, failed)
+                self._catalogue.on_result(pending, failed, now_ns)
 
     def _forget_weights(self, gpu: Gpu) -> None:
         for instance in list(gpu.lru.values()):
