@@ -5,9 +5,9 @@ requests together. `BatchBuffer` is the one place where inputs are copied: from 
 came over the network to where the session reads. Outputs go into fresh memory and are handed on as
 views.
 
-Units: bytes; the buffer is uint8 whatever the tensors are.
+An input whose size is not the model's is an LZ4 block, and is unpacked on the way.
 
-Not here: compressed inputs; `BatchBuffer.place` is where they would be unpacked.
+Units: bytes; the buffer is uint8 whatever the tensors are.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from clockwork.engines.compression import decompress
 from clockwork.engines.engine import EngineError
 from clockwork.engines.memory import Block
-from clockwork.engines.onnx_code import LoadedCode, Operand
+from clockwork.engines.onnx_code import LoadedCode
+from clockwork.errors import ConfigurationError
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus
 from clockwork.messages.worker_io import InferTask
@@ -80,10 +82,11 @@ class BatchBuffer:
             EngineError: the payload does not fit the model, or the batch does not fit the io pool.
         """
         regions = list(self._regions(code, task))
-        rows = _rows(code, task)
-        for operand, region in zip(code.inputs, regions, strict=True):
-            tensor = region.reshape(task.padded_size, operand.size_bytes)
-            _fill(tensor, rows, operand, task.batch_size)
+        tensors = [
+            region.reshape(task.padded_size, operand.size_bytes)
+            for operand, region in zip(code.inputs, regions, strict=True)
+        ]
+        _fill(tensors, code, task)
         return Batch(code, task, [self._address_of(region) for region in regions])
 
     def _regions(self, code: LoadedCode, task: InferTask) -> Iterator[Bytes]:
@@ -106,42 +109,58 @@ class BatchBuffer:
         return region.ctypes.data if region.size else self._block.address
 
 
-def _rows(code: LoadedCode, task: InferTask) -> Bytes | None:
-    """Return the payload as `[requests, bytes of a request]`; None if inputs are to be made up."""
+def _fill(tensors: list[Bytes], code: LoadedCode, task: InferTask) -> None:
+    """Write the inputs of a task into tensors of `[padded size, bytes of a request]`."""
     if not task.payload or not code.input_bytes:
-        return None
-    if any(size != code.input_bytes for size in task.input_sizes):
-        return _spread(code, task)
-    expected = (len(task.input_sizes) or task.batch_size) * code.input_bytes
+        for tensor in tensors:
+            tensor[:] = 0
+        return
+    if all(size == code.input_bytes for size in task.input_sizes):
+        count = _copy_raw(tensors, code, task)
+    else:
+        count = _unpack(tensors, code, task)
+    assert count <= task.batch_size, f"{count} inputs for {task.batch_size} requests"
+    for tensor in tensors:
+        # Requests without an input of their own, and padding.
+        tensor[count:] = tensor[count - 1]
+
+
+def _copy_raw(tensors: list[Bytes], code: LoadedCode, task: InferTask) -> int:
+    """Copy inputs that lie one after the other as they are; return how many there are."""
+    count = len(task.input_sizes) or task.batch_size
+    expected = count * code.input_bytes
     if len(task.payload) != expected:
         text = f"{len(task.payload)} bytes of input, {task.batch_size} requests have {expected}"
         raise EngineError(ActionStatus.COPY_INPUT_INVALID_INPUT, text)
-    return np.frombuffer(task.payload, dtype=np.uint8).reshape(-1, code.input_bytes)
+    rows = np.frombuffer(task.payload, dtype=np.uint8).reshape(count, code.input_bytes)
+    for tensor, operand in zip(tensors, code.inputs, strict=True):
+        tensor[:count] = rows[:, operand.offset : operand.offset + operand.size_bytes]
+    return count
 
 
-def _spread(code: LoadedCode, task: InferTask) -> Bytes:
-    """Return rows for inputs of which some are missing (made up as zeros)."""
-    rows = np.zeros((len(task.input_sizes), code.input_bytes), dtype=np.uint8)
+def _unpack(tensors: list[Bytes], code: LoadedCode, task: InferTask) -> int:
+    """Copy inputs of which some are LZ4 blocks or missing; return how many there are."""
+    view = memoryview(task.payload)
     start = 0
-    for row, size in zip(rows, task.input_sizes, strict=True):
-        if size not in (0, code.input_bytes):
-            text = f"an input of {size} bytes, the model takes {code.input_bytes}"
+    for index, size in enumerate(task.input_sizes):
+        if start + size > len(view):
+            text = f"input sizes go beyond the {len(view)} bytes that came"
             raise EngineError(ActionStatus.COPY_INPUT_BAD_SIZES, text)
-        if start + size > len(task.payload):
-            text = f"input sizes go beyond the {len(task.payload)} bytes that came"
-            raise EngineError(ActionStatus.COPY_INPUT_BAD_SIZES, text)
-        if size:
-            row[:] = np.frombuffer(task.payload, dtype=np.uint8, count=size, offset=start)
+        row = _row(view[start : start + size], code.input_bytes, index)
+        for tensor, operand in zip(tensors, code.inputs, strict=True):
+            tensor[index] = row[operand.offset : operand.offset + operand.size_bytes]
         start += size
-    return rows
+    return len(task.input_sizes)
 
 
-def _fill(tensor: Bytes, rows: Bytes | None, operand: Operand, batch_size: int) -> None:
-    if rows is None:
-        tensor[:] = 0
-        return
-    count = len(rows)
-    assert count <= batch_size, f"{count} inputs for {batch_size} requests"
-    tensor[:count] = rows[:, operand.offset : operand.offset + operand.size_bytes]
-    # Requests without an input of their own, and padding.
-    tensor[count:] = tensor[count - 1]
+def _row(piece: memoryview, size_bytes: int, index: int) -> Bytes:
+    """Return the input of one request: as it came, unpacked, or zeros if it is missing."""
+    if not len(piece):
+        return np.zeros(size_bytes, dtype=np.uint8)
+    if len(piece) == size_bytes:
+        return np.frombuffer(piece, dtype=np.uint8)
+    try:
+        return np.frombuffer(decompress(piece, size_bytes), dtype=np.uint8)
+    except (ConfigurationError, ValueError) as error:
+        text = f"input {index} of the batch has {len(piece)} bytes, the model {size_bytes}: {error}"
+        raise EngineError(ActionStatus.COPY_INPUT_BAD_DECOMPRESS, text) from None

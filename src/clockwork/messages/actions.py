@@ -80,7 +80,8 @@ class Infer(Struct, frozen=True, array_like=True, gc=False):
     expected_ns: int
     # Requests in the batch; the worker pads up to the next supported size.
     batch_size: int
-    # Bytes of each request's input in the payload; 0 for a request without input.
+    # Bytes of each request's input in the payload; 0 for a request without input. A size other
+    # than the model's is that of an LZ4 block (SPEC 5.2).
     input_sizes: tuple[int, ...]
 
 

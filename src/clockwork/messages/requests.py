@@ -22,6 +22,8 @@ class InferRequest(Struct, frozen=True, array_like=True, gc=False):
     slo_ns: int = 0
     # SLO as a multiple of the model's execution time at batch size 1; 0: the default SLO.
     slo_factor: float = 0.0
+    # The payload is an LZ4 block that is shorter than the input that it holds.
+    is_compressed: bool = False
 
 
 class InferResponse(Struct, frozen=True, array_like=True, gc=False):

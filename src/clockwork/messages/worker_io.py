@@ -46,7 +46,8 @@ class InferTask(Struct, frozen=True):
     padded_size: int
     # Inputs of the requests, one after the other; empty: the device makes up its inputs.
     payload: Payload
-    # Bytes of each request's input in `payload`; empty: all have the model's input size.
+    # Bytes of each request's input in `payload`; empty: all have the model's input size. Another
+    # size than that (or 0) is that of an LZ4 block.
     input_sizes: tuple[int, ...]
 
 
