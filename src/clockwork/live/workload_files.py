@@ -47,8 +47,11 @@ from clockwork.live.workload_tables import (
     TraceTable,
     read_custom,
 )
+from clockwork.units import MS
 
 _KNOBS: Final = {"slo_factor": Knob.SLO_FACTOR, "rate": Knob.RATE, "scale": Knob.SCALE}
+BURST_MIN_NS: Final = MS
+"""Shorter bursts would cost more time than the requests in them (chosen)."""
 _TUNABLE: Final = {
     Knob.RATE: (Poisson, FixedRate, Gamma),
     Knob.SCALE: (TraceReplay,),
@@ -184,6 +187,10 @@ class _Builder:
             slo_factor=table.slo_factor or 0.0,
             start_after_ns=table.start_after.ns if table.start_after else 0,
         )
+        if isinstance(table.arrivals, BurstyOpenTable | BurstyClosedTable):
+            shortest_ns = min(table.arrivals.burst.ns, table.arrivals.idle.ns)
+            if shortest_ns < BURST_MIN_NS:
+                self._file.complain(place, "arrivals", "burst and idle must be at least 1ms")
         if isinstance(table.arrivals, TraceTable):
             if table.each or table.zipf:
                 self._file.complain(place, "arrivals", "a trace chooses models: no each, no zipf")
