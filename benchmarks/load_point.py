@@ -1,6 +1,7 @@
 """One measured point: a rig under an open-loop load, as its clients and its logs saw it."""
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,22 @@ class Point(Struct, frozen=True, kw_only=True):
 
 
 def measure(config: RigConfig, load: Load, *, zoo: Path) -> Point:
-    """Return what a fresh rig did under a load."""
+    """Return what a fresh rig did under a load that is even over the models."""
+    return _measure(config, load, zoo=zoo, workload="poisson-open-loop", keep=None)
+
+
+def measure_zipf(config: RigConfig, load: Load, *, zoo: Path, keep: Path | None = None) -> Point:
+    """Return what a fresh rig did under a load that prefers some models.
+
+    Args:
+        keep: where a copy of the logs goes.
+    """
+    return _measure(config, load, zoo=zoo, workload="zipf", keep=keep)
+
+
+def _measure(
+    config: RigConfig, load: Load, *, zoo: Path, workload: str, keep: Path | None
+) -> Point:
     environ = {
         "CLOCKWORK_MODEL_DIR": str(zoo),
         "CLOCKWORK_DISABLE_INPUTS": "0" if load.sends_inputs else "1",
@@ -72,13 +88,18 @@ def measure(config: RigConfig, load: Load, *, zoo: Path) -> Point:
     with TemporaryDirectory(prefix="clockwork-bench-") as name:
         folder = Path(name)
         with Rig(config, folder, environ=environ) as rig:
-            clients = [rig.client(*_arguments(load, index)) for index in range(load.clients)]
+            clients = [
+                rig.client(workload, *_arguments(load, index)) for index in range(load.clients)
+            ]
             with Meter([*rig.processes, *clients]) as meter:
                 for client in clients:
                     client.wait(load.warm_up_s + load.seconds + DRAIN_S)
                 time.sleep(0.2)
         summaries = [json.loads(rig.json_of(client).read_text()) for client in clients]
         frame = read_log(folder, load.seconds)
+        if keep is not None:
+            name = f"slo{load.slo_ms:g}-rate{load.rate_per_s:.0f}"
+            shutil.copytree(folder, keep / name, dirs_exist_ok=True)
     return _point(load, summaries, frame, meter)
 
 
@@ -104,7 +125,6 @@ def latencies(frame: pl.DataFrame) -> dict[str, float]:
 def _arguments(load: Load, index: int) -> Sequence[str]:
     model = (f"--models={load.model}",) if load.model else ()
     return (
-        "poisson-open-loop",
         str(load.models // load.clients),
         str(load.rate_per_s / load.clients),
         f"--slo={load.slo_ms:g}ms",

@@ -8,6 +8,7 @@ them nothing.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -63,6 +64,15 @@ class Process:
                 break
             time.sleep(POLL_S)
         raise RuntimeError(f"{self.name} did not print {pattern}: {self._tail()}")
+
+    def wait_for_port(self, port: int) -> None:
+        """Wait until somebody listens at a port of this machine."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline_s and self._popen.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return
+            time.sleep(POLL_S)
+        raise RuntimeError(f"{self.name} does not listen at {port}: {self._tail()}")
 
     def wait(self, timeout_s: float) -> None:
         """Wait for its end; raise if it failed."""
