@@ -1,5 +1,6 @@
 """``clockwork controller``: the process that decides everything."""
 
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +61,18 @@ def controller(
         role_config, worker_count=len(program.workers), make_policy=POLICIES[type_]
     )
     _greet(settings)
-    return run_controller(program, role, sinks=[LogFiles(Path(settings.log_dir))])
+    sinks = [LogFiles(Path(settings.log_dir))]
+    if not settings.live or not sys.stdout.isatty():
+        return run_controller(program, role, sinks=sinks)
+    from clockwork.telemetry.live_table import LiveTable, controller_table
+
+    with LiveTable() as table:
+        return run_controller(
+            program,
+            role,
+            sinks=sinks,
+            display=lambda figures, lag: table.show(controller_table(figures, lag)),
+        )
 
 
 def _with_positional(flags: dict[str, object], positional: tuple[str, ...]) -> dict[str, object]:

@@ -10,7 +10,7 @@ import click
 
 from clockwork.errors import ConfigurationError
 from clockwork.live.options import resolve_settings
-from clockwork.live.settings import Origin, Setting, describe
+from clockwork.live.settings import Kind, Origin, Setting, describe
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -80,6 +80,16 @@ def start_logging(level: str) -> None:
 
 def _flag(setting: Setting, aliases: Sequence[str]) -> Callable[[CommandT], CommandT]:
     short = ["-p"] if setting.name == "port" else []
+    if setting.kind is Kind.SWITCH:
+        # `--live` alone switches on; `--live 0` overrules a file.
+        return click.option(
+            setting.flag,
+            setting.name,
+            is_flag=False,
+            flag_value="1",
+            metavar=setting.kind.value,
+            help=f"{setting.help}  [default: {setting.default}]",
+        )
     shown = f"{setting.env} or {setting.default}" if setting.env else setting.default
     return click.option(
         *short,

@@ -10,6 +10,7 @@ import asyncio
 import signal
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import uvloop
@@ -34,7 +35,14 @@ from clockwork.messages.controller_io import (
 from clockwork.messages.ids import WorkerId
 from clockwork.messages.records import ActionRecord, Record, RequestRecord
 from clockwork.messages.role import WAKEUP, Role
-from clockwork.telemetry.console import INTERVAL_NS, ControllerConsole, traffic_line
+from clockwork.telemetry.console import (
+    INTERVAL_NS,
+    ControllerConsole,
+    controller_lines,
+    traffic_line,
+)
+from clockwork.telemetry.figures import ControllerFigures
+from clockwork.telemetry.lag import LagHistogram
 from clockwork.units import SECOND
 
 DEFAULT_PORT: Final = 12346
@@ -43,6 +51,10 @@ GOODBYE: Final = "the controller is shutting down"
 
 ControllerLike = Role[ControllerEvent, ControllerEffect]
 """A controller role, real or pretended."""
+
+
+Display = Callable[[ControllerFigures, LagHistogram], None]
+"""What shows an interval instead of lines."""
 
 
 class Sink(Protocol):
@@ -72,6 +84,7 @@ def run_controller(
     *,
     sinks: Sequence[Sink] = (),
     journal: Journal | None = None,
+    display: Display | None = None,
 ) -> int:
     """Run a controller until a signal comes; return the exit code of the process.
 
@@ -80,23 +93,21 @@ def run_controller(
         role: decides; made for as many workers as `config` names.
         sinks: take every record, and are closed at the end.
         journal: takes every batch of events.
+        display: shows each interval; absent: lines are printed.
 
     Raises:
         ConfigurationError: the port is in use, or the host is not ours.
     """
     assert __debug__, "assertions guard the role: do not run with python -O"
     keep_freed_memory()
-    return uvloop.run(_main(config, role, sinks=sinks, journal=journal))
+    program = partial(
+        ControllerProgram, config, role, sinks=sinks, journal=journal, display=display
+    )
+    return uvloop.run(_main(program))
 
 
-async def _main(
-    config: ControllerProgramConfig,
-    role: ControllerLike,
-    *,
-    sinks: Sequence[Sink],
-    journal: Journal | None,
-) -> int:
-    program = ControllerProgram(config, role, sinks=sinks, journal=journal)
+async def _main(make_program: "Callable[[], ControllerProgram]") -> int:
+    program = make_program()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, program.interrupt, number)
@@ -119,11 +130,13 @@ class ControllerProgram:
         *,
         sinks: Sequence[Sink] = (),
         journal: Journal | None = None,
+        display: Display | None = None,
     ) -> None:
         """Prepare; `start` listens and dials. See `run_controller` for the arguments."""
         loop = asyncio.get_running_loop()
         self._config = config
         self._sinks = sinks
+        self._display = display
         self._flusher = Flusher(loop)
         self._worker_traffic = TrafficCounter()
         self._console = ControllerConsole(now_ns=now_ns(), interval_ns=config.interval_ns)
@@ -217,20 +230,23 @@ class ControllerProgram:
             self._end.set_result(1)
 
     async def _report(self) -> None:
-        """Print the lines of each interval."""
+        """Show each interval: as lines, or on the display."""
         before_ns, before = now_ns(), self._worker_traffic.reading()
         while True:
             # A little more than what is left: the console says nothing before its time.
             left_ns = max(self._console.due_ns - now_ns(), 0)
             await asyncio.sleep(left_ns / SECOND + 0.002)
+            figures = self._console.figures(now_ns())
+            if figures is None:
+                continue
             at_ns, after = now_ns(), self._worker_traffic.reading()
-            for line in self._console.lines(at_ns):
-                say(line)
-            say(
-                traffic_line(
-                    "Network->Workers", before=before, after=after, elapsed_ns=at_ns - before_ns
-                )
+            traffic = traffic_line(
+                "Network->Workers", before=before, after=after, elapsed_ns=at_ns - before_ns
             )
-            say(self._watch.histogram.line())
+            if self._display is not None:
+                self._display(figures, self._watch.histogram)
+            else:
+                lines = [*controller_lines(figures), traffic, self._watch.histogram.line()]
+                say("\n".join(lines))
             self._watch.histogram.reset()
             before_ns, before = at_ns, after

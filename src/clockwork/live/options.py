@@ -69,6 +69,7 @@ class ControllerSettings(Struct, frozen=True, kw_only=True):
     load_stage_timeout_ns: int
     buffer_ns: int
     fixed_models: bool
+    live: bool
 
 
 class ClientEnvironment(Struct, frozen=True):
@@ -165,6 +166,7 @@ CONTROLLER: Final = (
                 "The load phase ends after this long without activity."),
     _controller("buffer", Kind.DURATION, "5ms", "Plan to finish this much before the deadline."),
     _controller("fixed_models", Kind.SWITCH, "0", "Refuse to load models after the load phase."),
+    _controller("live", Kind.SWITCH, "0", "Show a refreshing table instead of lines."),
     *POSITIONAL,
 )  # fmt: skip
 """Settings of `clockwork controller`."""

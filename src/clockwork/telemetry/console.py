@@ -52,10 +52,15 @@ class ControllerConsole:
 
     def lines(self, now_ns: int) -> list[str]:
         """Return the lines of an interval that has ended by `now_ns`; none when idle or early."""
+        figures = self.figures(now_ns)
+        return [] if figures is None else controller_lines(figures)
+
+    def figures(self, now_ns: int) -> ControllerFigures | None:
+        """Return the figures of an interval that has ended by `now_ns`; None when early."""
         if now_ns < self.due_ns:
-            return []
+            return None
         self.due_ns = now_ns + self._interval_ns
-        return controller_lines(self._gatherer.take(now_ns))
+        return self._gatherer.take(now_ns)
 
 
 def controller_lines(figures: ControllerFigures) -> list[str]:
