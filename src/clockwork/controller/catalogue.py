@@ -2,7 +2,7 @@
 
 A LoadModel goes to every worker that is connected. It succeeds if all of them succeed and agree;
 otherwise what was loaded is unloaded again and the client learns the first reason, so that nothing
-is left behind. At most `load_models_max` are outstanding per worker; the rest wait in order.
+is left behind.
 
 UnloadModel lets the model's open requests finish, takes no new ones, then removes it everywhere.
 
@@ -10,7 +10,6 @@ Source: clockwork 3.2, 3.4. The original knows one phase of loading and crashes 
 disagree.
 """
 
-from collections import deque
 from typing import Final
 
 from msgspec import Struct
@@ -18,17 +17,17 @@ from msgspec import Struct
 from clockwork.controller.cluster import Cluster, InstanceState, Model, Worker
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.load_jobs import LoadJob, LoadQueues, disagreement
 from clockwork.controller.policy import Policy
 from clockwork.messages.actions import (
     ActionFailed,
-    LoadModel,
     LoadModelDone,
     Result,
     UnloadModel,
 )
 from clockwork.messages.controller_io import ToClient
 from clockwork.messages.ids import ClientId, ModelId, WorkerId
-from clockwork.messages.models import ModelInfo, ModelProfile
+from clockwork.messages.models import ModelInfo
 from clockwork.messages.requests import (
     DoneResponse,
     EvictRequest,
@@ -40,28 +39,12 @@ from clockwork.messages.requests import (
 )
 from clockwork.messages.status import Status
 from clockwork.parts.timers import Timers
-from clockwork.units import FOREVER_NS, SECOND
+from clockwork.units import SECOND
 
 COPIES_MAX: Final = 100_000
 """Copies in one LoadModel (chosen: an order above what any GPU's host memory serves)."""
 RETRY_NS: Final = 1 * SECOND
 """Pause before a worker that could not load a model which others have tries again (chosen)."""
-
-
-class _LoadJob(Struct, eq=False):
-    """A LoadModel under way: a client's, or one that brings a late worker up to date."""
-
-    # None for a late worker.
-    client_id: ClientId | None
-    user_request_id: int
-    path: str
-    model_id: ModelId
-    copies: int
-    # Workers that have not answered, and the answers of those that succeeded.
-    open: set[WorkerId]
-    done: dict[WorkerId, ModelProfile]
-    # The first failure's message.
-    failure: str | None = None
 
 
 class _UnloadJob(Struct, eq=False):
@@ -89,9 +72,7 @@ class Catalogue:
         self._ledger = ledger
         self._policy = policy
         self._next_id = 0
-        # Loads that wait for a place, and the number under way, by worker.
-        self._queues: dict[WorkerId, deque[_LoadJob]] = {}
-        self._active: dict[WorkerId, int] = {}
+        self._queues = LoadQueues(config, ledger)
         self._unloads: list[_UnloadJob] = []
         # Client loads that have not been answered.
         self._open_loads = 0
@@ -101,7 +82,7 @@ class Catalogue:
     @property
     def is_idle(self) -> bool:
         """True if no load is under way."""
-        return not self._open_loads and not any(self._active.values())
+        return not self._open_loads and self._queues.is_idle
 
     @property
     def wakeup_ns(self) -> int | None:
@@ -115,7 +96,7 @@ class Catalogue:
         if problem is not None:
             self._answer_load(client_id, request.user_request_id, Status.ERROR, problem)
             return
-        job = _LoadJob(
+        job = LoadJob(
             client_id=client_id,
             user_request_id=request.user_request_id,
             path=request.path,
@@ -127,8 +108,7 @@ class Catalogue:
         self._next_id += request.copies
         self._open_loads += 1
         for worker_id in sorted(workers):
-            self._queues.setdefault(worker_id, deque()).append(job)
-            self._send_next(worker_id)
+            self._queues.put(worker_id, job)
 
     def unload(self, client_id: ClientId, request: UnloadModelRequest) -> None:
         """Begin a client's UnloadModel."""
@@ -173,9 +153,8 @@ class Catalogue:
     def on_result(self, pending: PendingOrder, result: Result, now_ns: int) -> None:
         """Take in the result of a LoadModel or UnloadModel action."""
         owner = pending.owner
-        if isinstance(owner, _LoadJob):
-            self._active[pending.worker_id] -= 1
-            self._send_next(pending.worker_id)
+        if isinstance(owner, LoadJob):
+            self._queues.ended(pending.worker_id)
             self._note_load(owner, pending.worker_id, result)
             is_late = owner.client_id is None and isinstance(result, ActionFailed)
             if is_late and self._cluster.workers[pending.worker_id].is_ready:
@@ -201,7 +180,7 @@ class Catalogue:
 
     def worker_lost(self, worker_id: WorkerId) -> None:
         """Forget the loads that wait for a worker: nobody is going to carry them out."""
-        for job in self._queues.pop(worker_id, ()):
+        for job in self._queues.drop(worker_id):
             self._note_load(job, worker_id, None)
 
     def _problem_of(self, request: LoadModelRequest, workers: set[WorkerId]) -> str | None:
@@ -218,28 +197,7 @@ class Catalogue:
         model = self._cluster.models.get(model_id)
         return None if model is None or model.is_unloading else model
 
-    def _send_next(self, worker_id: WorkerId) -> None:
-        """Send a worker its next LoadModel if it has a place for it."""
-        queue = self._queues.get(worker_id)
-        active = self._active.setdefault(worker_id, 0)
-        if not queue or active >= self._config.load_models_max:
-            return
-        job = queue.popleft()
-        self._active[worker_id] = active + 1
-        action_id = self._ledger.next_action_id()
-        action = LoadModel(
-            action_id=action_id,
-            model_id=job.model_id,
-            path=job.path,
-            earliest_ns=0,
-            latest_ns=FOREVER_NS,
-            copies=job.copies,
-            batch_max=self._config.max_batch,
-            exec_max_ns=self._config.max_exec_ns,
-        )
-        self._ledger.send(PendingOrder(action_id, worker_id, job), action)
-
-    def _note_load(self, job: _LoadJob, worker_id: WorkerId, result: Result | None) -> None:
+    def _note_load(self, job: LoadJob, worker_id: WorkerId, result: Result | None) -> None:
         """Count a worker's answer; None: the worker left and does not count."""
         job.open.discard(worker_id)
         is_there = self._cluster.workers[worker_id].is_ready
@@ -250,9 +208,9 @@ class Catalogue:
         if not job.open:
             self._finish_load(job)
 
-    def _finish_load(self, job: _LoadJob) -> None:
+    def _finish_load(self, job: LoadJob) -> None:
         """Register a model that all workers have, or roll it back and say why."""
-        failure = job.failure or self._disagreement(job)
+        failure = job.failure or disagreement(job, self._cluster)
         if job.client_id is None and self._known(job.model_id) is None:
             failure = "the model was unloaded meanwhile"
         if failure is not None:
@@ -268,26 +226,7 @@ class Catalogue:
             status = Status.SUCCESS if failure is None else Status.ERROR
             self._answer_load(job.client_id, job.user_request_id, status, failure or "", job)
 
-    def _disagreement(self, job: _LoadJob) -> str | None:
-        """Return why a model that was loaded cannot be served."""
-        if not job.done:
-            return "the workers left while they were loading it; try again"
-        profiles = list(job.done.values())
-        first = profiles[0]
-        for profile in profiles[1:]:
-            if _shape_of(profile) != _shape_of(first):
-                return f"workers hold different models at {job.path}; make them the same"
-        pages_max = max(
-            (gpu.pages for id_ in job.done for gpu in self._cluster.workers[id_].gpus), default=0
-        )
-        if first.weights_pages > pages_max:
-            return (
-                f"{job.path} needs {first.weights_pages} pages, the largest weights cache has "
-                f"{pages_max}: give the worker a larger cache"
-            )
-        return None
-
-    def _register_copies(self, job: _LoadJob) -> None:
+    def _register_copies(self, job: LoadJob) -> None:
         profile = next(iter(job.done.values()))
         for copy in range(job.copies):
             model_id = ModelId(job.model_id + copy)
@@ -324,7 +263,7 @@ class Catalogue:
 
     def _bring_to(self, worker: Worker, model: Model) -> None:
         """Have a worker load a model that others have."""
-        job = _LoadJob(
+        job = LoadJob(
             client_id=None,
             user_request_id=0,
             path=model.info.source,
@@ -333,8 +272,7 @@ class Catalogue:
             open={worker.worker_id},
             done={},
         )
-        self._queues.setdefault(worker.worker_id, deque()).append(job)
-        self._send_next(worker.worker_id)
+        self._queues.put(worker.worker_id, job)
 
     def _unload_on(self, worker_id: WorkerId, model_id: ModelId) -> None:
         action_id = self._ledger.next_action_id()
@@ -380,7 +318,7 @@ class Catalogue:
         user_request_id: int,
         status: Status,
         message: str,
-        job: _LoadJob | None = None,
+        job: LoadJob | None = None,
     ) -> None:
         model = None
         if job is not None and status is Status.SUCCESS:
@@ -388,12 +326,3 @@ class Catalogue:
         copies = job.copies if model is not None and job is not None else 0
         response = LoadModelResponse(user_request_id, status, message, copies, model)
         self._ledger.effects.append(ToClient(client_id, response, b""))
-
-
-def _shape_of(profile: ModelProfile) -> tuple[object, ...]:
-    """Return what workers must agree on: everything but the measured times."""
-    return (
-        profile.inputs,
-        profile.outputs,
-        profile.weights_pages,
-    )

@@ -1,0 +1,105 @@
+"""LoadModel actions under way: in which order workers get them, and whether their answers agree.
+
+At most `load_models_max` are outstanding per worker; the rest wait in order.
+
+Not here: what becomes of a job that has ended (``catalogue.py``).
+"""
+
+from collections import deque
+
+from msgspec import Struct
+
+from clockwork.controller.cluster import Cluster
+from clockwork.controller.config import ControllerConfig
+from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.messages.actions import LoadModel
+from clockwork.messages.ids import ClientId, ModelId, WorkerId
+from clockwork.messages.models import ModelProfile
+from clockwork.units import FOREVER_NS
+
+
+class LoadJob(Struct, eq=False):
+    """A LoadModel under way: a client's, or one that brings a late worker up to date."""
+
+    # None for a late worker.
+    client_id: ClientId | None
+    user_request_id: int
+    path: str
+    model_id: ModelId
+    copies: int
+    # Workers that have not answered, and the answers of those that succeeded.
+    open: set[WorkerId]
+    done: dict[WorkerId, ModelProfile]
+    # The first failure's message.
+    failure: str | None = None
+
+
+class LoadQueues:
+    """Jobs that wait for a place at their workers, and how many each worker has under way."""
+
+    def __init__(self, config: ControllerConfig, ledger: Ledger) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._waiting: dict[WorkerId, deque[LoadJob]] = {}
+        self._active: dict[WorkerId, int] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no load is under way."""
+        return not any(self._active.values())
+
+    def put(self, worker_id: WorkerId, job: LoadJob) -> None:
+        """Have a worker carry out a job when its turn comes."""
+        self._waiting.setdefault(worker_id, deque()).append(job)
+        self._send_next(worker_id)
+
+    def ended(self, worker_id: WorkerId) -> None:
+        """A worker's LoadModel has its result: the next one gets the place."""
+        self._active[worker_id] -= 1
+        self._send_next(worker_id)
+
+    def drop(self, worker_id: WorkerId) -> list[LoadJob]:
+        """Remove and return the jobs that wait for a worker."""
+        return list(self._waiting.pop(worker_id, ()))
+
+    def _send_next(self, worker_id: WorkerId) -> None:
+        """Send a worker its next LoadModel if it has a place for it."""
+        queue = self._waiting.get(worker_id)
+        active = self._active.setdefault(worker_id, 0)
+        if not queue or active >= self._config.load_models_max:
+            return
+        job = queue.popleft()
+        self._active[worker_id] = active + 1
+        action_id = self._ledger.next_action_id()
+        action = LoadModel(
+            action_id=action_id,
+            model_id=job.model_id,
+            path=job.path,
+            earliest_ns=0,
+            latest_ns=FOREVER_NS,
+            copies=job.copies,
+            batch_max=self._config.max_batch,
+            exec_max_ns=self._config.max_exec_ns,
+        )
+        self._ledger.send(PendingOrder(action_id, worker_id, job), action)
+
+
+def disagreement(job: LoadJob, cluster: Cluster) -> str | None:
+    """Return why a model that was loaded cannot be served."""
+    if not job.done:
+        return "the workers left while they were loading it; try again"
+    first, *others = job.done.values()
+    if any(_shape_of(profile) != _shape_of(first) for profile in others):
+        return f"workers hold different models at {job.path}; make them the same"
+    pages_max = max((gpu.pages for id_ in job.done for gpu in cluster.workers[id_].gpus), default=0)
+    if first.weights_pages > pages_max:
+        return (
+            f"{job.path} needs {first.weights_pages} pages, the largest weights cache has "
+            f"{pages_max}: give the worker a larger cache"
+        )
+    return None
+
+
+def _shape_of(profile: ModelProfile) -> tuple[object, ...]:
+    """Return what workers must agree on: everything but the measured times."""
+    return profile.inputs, profile.outputs, profile.weights_pages
