@@ -16,6 +16,8 @@ from clockwork.live.options import CONTROLLER, POSITIONAL, ControllerSettings, c
 from clockwork.live.processes import die_with_parent
 
 WORKER_PORT: Final = 12345
+SWITCH_INTERVAL_S: Final = 100e-6
+"""How long a thread may keep the GIL when another wants it; as in the worker."""
 
 
 @click.command()
@@ -66,6 +68,8 @@ def controller(
         return run_controller(program, role, sinks=sinks)
     from clockwork.telemetry.live_table import LiveTable, controller_table
 
+    # The thread that draws must not keep the interpreter from the event loop for Python's 5 ms.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with LiveTable() as table:
         return run_controller(
             program,

@@ -244,7 +244,9 @@ class ControllerProgram:
                 "Network->Workers", before=before, after=after, elapsed_ns=at_ns - before_ns
             )
             if self._display is not None:
-                self._display(figures, self._watch.histogram)
+                # On a thread: drawing takes some 20 ms, in which deadlines would be missed.
+                lag = self._watch.histogram
+                await asyncio.to_thread(self._display, figures, lag)
             else:
                 lines = [*controller_lines(figures), traffic, self._watch.histogram.line()]
                 say("\n".join(lines))
