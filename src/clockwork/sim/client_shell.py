@@ -1,6 +1,7 @@
 """The shells of simulated clients: those that play a workload, and one who asks single questions.
 
-A client whose process was killed, or whose controller is gone, is begun anew with a fresh role.
+A client whose process was killed, or whose controller is gone, is begun anew with a fresh role. It
+loads its models anew, too; those of the old one are unloaded, so that a run's models stay the same.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from clockwork.messages.client_io import (
     SendRequest,
 )
 from clockwork.messages.controller_io import ToClient
-from clockwork.messages.requests import Request
+from clockwork.messages.ids import ModelId
+from clockwork.messages.requests import LoadModelResponse, Request
 from clockwork.sim.links import FRAME_BYTES, Asked, ClientHost, ClientLink, Zeros
 from clockwork.sim.loop import Loop
 
@@ -30,6 +32,7 @@ class ClientShell:
         *,
         make_host: Callable[["ClientShell"], ClientHost | None],
         connect: Callable[["ClientShell"], ClientLink | None],
+        unload: Callable[[ModelId], None],
         restart_ns: int,
         zeros: Zeros,
     ) -> None:
@@ -38,16 +41,21 @@ class ClientShell:
         Args:
             make_host: makes a process, or None if its time is over.
             connect: opens a connection to the controller; None if there is no controller.
+            unload: has a model unloaded that nobody will ask for any more.
             restart_ns: from the loss of the controller to the next try.
             zeros: inputs.
         """
         self._loop = loop
         self._make_host = make_host
         self._connect = connect
+        self._unload = unload
         self._restart_ns = restart_ns
         self._zeros = zeros
         self.host: ClientHost | None = None
         self.link: ClientLink | None = None
+        # Models that processes before this one had loaded, and those of this one.
+        self._old: list[ModelId] = []
+        self._loaded: list[ModelId] = []
         # How the last process ended; None while it runs.
         self.finished: Finished | None = None
         # No other process is started when this one is gone.
@@ -102,6 +110,9 @@ class ClientShell:
         """Hand responses to the role."""
         host = self.host
         if host is not None:
+            for item in responses:
+                if isinstance(item.message, LoadModelResponse):
+                    self._note_models(item.message)
             at_ns = host.now_ns
             host.deliver(
                 [ResponseArrived(item.message, len(item.payload), at_ns) for item in responses]
@@ -122,6 +133,15 @@ class ClientShell:
         else:
             self._begin_anew(self._restart_ns)
 
+    def _note_models(self, response: LoadModelResponse) -> None:
+        """Note which models are this process's; have those of its predecessors unloaded."""
+        if response.model is not None:
+            first = response.model.model_id
+            self._loaded += [ModelId(first + copy) for copy in range(response.copies)]
+            for model_id in self._old:
+                self._unload(model_id)
+            self._old.clear()
+
     def _begin_anew(self, after_ns: int) -> None:
         if self.is_last:
             self.has_ended = True
@@ -132,6 +152,8 @@ class ClientShell:
         assert self.host is not None
         self.host.die()
         self.host = None
+        self._old += self._loaded
+        self._loaded.clear()
         if self.link is not None:
             self.link.die_at_b(reason)
             self.link = None

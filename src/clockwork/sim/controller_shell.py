@@ -20,7 +20,7 @@ from clockwork.messages.controller_io import (
     WorkerLost,
 )
 from clockwork.messages.ids import ClientId, WorkerId
-from clockwork.messages.records import Record
+from clockwork.messages.records import ActionRecord, Record, RequestRecord
 from clockwork.messages.role import WAKEUP
 from clockwork.messages.worker_io import SendResult
 from clockwork.sim.links import (
@@ -114,7 +114,7 @@ class ControllerShell:
                 to_workers.setdefault(effect.worker_id, []).append(effect)
             elif isinstance(effect, Say):
                 self._say(effect)
-            else:
+            elif isinstance(effect, RequestRecord | ActionRecord):
                 take_record(effect)
         for worker_id, actions in to_workers.items():
             link = self.workers[worker_id]

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from clockwork.messages.controller_io import ClientLost, FromClient, ToClient
 from clockwork.messages.ids import ClientId
 from clockwork.messages.records import RequestRecord
@@ -23,6 +25,15 @@ PROMISE: Final = "with perfect prediction no accepted request misses its deadlin
 
 BUCKET_NS: Final = 100 * MS
 """Width of the buckets in which successes are counted."""
+
+
+class Counts(Struct, frozen=True):
+    """Requests of one tenant."""
+
+    answered: int
+    # Answered with success by their deadline.
+    good: int
+
 
 _Key = tuple[ClientId, int]
 
@@ -101,15 +112,22 @@ class TrueRecords:
         self._is_perfect = is_perfect
         # Ids seen from the current controller.
         self._seen: set[int] = set()
-        # Requests answered, and those that succeeded in time, by bucket of time since the begin.
-        self.answered_by_bucket: Counter[int] = Counter()
-        self.good_by_bucket: Counter[int] = Counter()
+        # Requests answered, and those that succeeded in time, by bucket of time since the begin
+        # and by tenant.
+        self._answered: Counter[tuple[int, int]] = Counter()
+        self._good: Counter[tuple[int, int]] = Counter()
 
-    def counts_between(self, from_ns: int, to_ns: int) -> tuple[int, int]:
-        """Return the requests answered, and those in time, in whole buckets of that time."""
+    def counts_between(self, from_ns: int, to_ns: int) -> dict[int, Counts]:
+        """Return by tenant what was answered, and what in time, in whole buckets of that time."""
         buckets = range(from_ns // BUCKET_NS, to_ns // BUCKET_NS)
-        answered = sum(self.answered_by_bucket[bucket] for bucket in buckets)
-        return answered, sum(self.good_by_bucket[bucket] for bucket in buckets)
+        users = sorted({user_id for _, user_id in self._answered})
+        return {
+            user_id: Counts(
+                answered=sum(self._answered[bucket, user_id] for bucket in buckets),
+                good=sum(self._good[bucket, user_id] for bucket in buckets),
+            )
+            for user_id in users
+        }
 
     def handlers(self) -> Mapping[type, Handler]:
         """Watch records."""
@@ -135,9 +153,9 @@ class TrueRecords:
         is_met = has_succeeded and record.latency <= record.deadline
         if bool(record.deadline_met) is not is_met:
             raise Violation(TRUE_RECORD, f"is {is_met}, says {record.deadline_met}", subject)
-        bucket = (now_ns - START_NS) // BUCKET_NS
-        self.answered_by_bucket[bucket] += 1
-        self.good_by_bucket[bucket] += is_met
+        bucket = ((now_ns - START_NS) // BUCKET_NS, record.user_id)
+        self._answered[bucket] += 1
+        self._good[bucket] += is_met
         if self._is_perfect and has_succeeded and not is_met:
             late_ms = (record.latency - record.deadline) / MS
             raise Violation(PROMISE, f"{late_ms:.3f} ms late: {record}", subject)

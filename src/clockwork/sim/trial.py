@@ -16,7 +16,7 @@ from clockwork.sim.checkers import Court, Violation
 from clockwork.sim.digest import Digest
 from clockwork.sim.faults import Faults
 from clockwork.sim.judge_actions import Actions
-from clockwork.sim.judge_answers import OneAnswer, TrueRecords
+from clockwork.sim.judge_answers import Counts, OneAnswer, TrueRecords
 from clockwork.sim.judge_memory import Memory
 from clockwork.sim.judge_rest import check_rest
 from clockwork.sim.profiles import read_made_up
@@ -34,10 +34,9 @@ class Verdict(Struct, frozen=True):
     """What came out of a trial."""
 
     digest: str
-    # Requests answered, and those in time, after the faults were healed and had time to be
-    # forgotten: see `recovered`.
-    answered_after: int
-    good_after: int
+    # By tenant, what was answered after the faults were healed and had time to be forgotten: see
+    # `recovered`.
+    after: dict[int, Counts]
     # Events and effects of all roles.
     record_count: int
     # What broke a rule, or the assertion of a role that failed; None: all is well.
@@ -95,11 +94,9 @@ class Trial:
             error = raised
             subject = raised.subject if isinstance(raised, Violation) else None
             story = self._court.story(subject)
-        answered, good = self._records.counts_between(*recovered(self._scenario))
         return Verdict(
             digest=self._digest.hex,
-            answered_after=answered,
-            good_after=good,
+            after=self._records.counts_between(*recovered(self._scenario)),
             record_count=self._digest.count,
             error=error,
             story=story,

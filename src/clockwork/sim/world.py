@@ -19,9 +19,10 @@ from clockwork.controller.core import ControllerRole
 from clockwork.engines.emulated import EmulatedEngine, ProfileSource
 from clockwork.messages.client_io import StopAsked
 from clockwork.messages.controller_io import Say
-from clockwork.messages.ids import ClientId, GpuId, WorkerId
+from clockwork.messages.ids import ClientId, GpuId, ModelId, WorkerId
 from clockwork.messages.models import GpuState
 from clockwork.messages.records import Record
+from clockwork.messages.requests import UnloadModelRequest
 from clockwork.sim.client_shell import ClientShell, Operator
 from clockwork.sim.clocks import Clock
 from clockwork.sim.controller_shell import ControllerShell
@@ -169,6 +170,11 @@ class World:
             else:
                 client.host.deliver([StopAsked()])
 
+    def unload(self, model_id: ModelId) -> None:
+        """Have a model unloaded, as a person would."""
+        operator = self.operator
+        operator.ask(UnloadModelRequest(operator.next_id(), 0, model_id), lambda _: None)
+
     def visit(self, workload: Workload) -> None:
         """Start one more client, which does not come back if it fails."""
         self._add_client(workload).is_last = True
@@ -241,6 +247,7 @@ class World:
             self.loop,
             make_host=lambda shell: self._client_host(shell, workload, index),
             connect=self._connect,
+            unload=self.unload,
             restart_ns=CLIENT_RESTART_NS,
             zeros=self._zeros,
         )
