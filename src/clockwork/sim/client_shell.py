@@ -1,7 +1,8 @@
 """The shells of simulated clients: those that play a workload, and one who asks single questions.
 
 A client whose process was killed, or whose controller is gone, is begun anew with a fresh role. It
-loads its models anew, too; those of the old one are unloaded, so that a run's models stay the same.
+loads its models anew, too; those of the old one are unloaded if the controller is still the same (a
+new one may have given their ids to others), so that a run's models stay about the same.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,8 @@ class ClientShell:
         *,
         make_host: Callable[["ClientShell"], ClientHost | None],
         connect: Callable[["ClientShell"], ClientLink | None],
-        unload: Callable[[ModelId], None],
+        unload: Callable[[int, ModelId], None],
+        generation: Callable[[], int],
         restart_ns: int,
         zeros: Zeros,
     ) -> None:
@@ -41,7 +43,9 @@ class ClientShell:
         Args:
             make_host: makes a process, or None if its time is over.
             connect: opens a connection to the controller; None if there is no controller.
-            unload: has a model unloaded that nobody will ask for any more.
+            unload: has a model unloaded that nobody will ask for any more, if the controller is
+                still of the generation in which it was loaded.
+            generation: says which controller it is, counted from the first.
             restart_ns: from the loss of the controller to the next try.
             zeros: inputs.
         """
@@ -49,13 +53,15 @@ class ClientShell:
         self._make_host = make_host
         self._connect = connect
         self._unload = unload
+        self._generation = generation
         self._restart_ns = restart_ns
         self._zeros = zeros
         self.host: ClientHost | None = None
         self.link: ClientLink | None = None
-        # Models that processes before this one had loaded, and those of this one.
-        self._old: list[ModelId] = []
-        self._loaded: list[ModelId] = []
+        # Models that processes before this one had loaded, and those of this one, with the
+        # generation of the controller.
+        self._old: list[tuple[int, ModelId]] = []
+        self._loaded: list[tuple[int, ModelId]] = []
         # How the last process ended; None while it runs.
         self.finished: Finished | None = None
         # No other process is started when this one is gone.
@@ -136,10 +142,11 @@ class ClientShell:
     def _note_models(self, response: LoadModelResponse) -> None:
         """Note which models are this process's; have those of its predecessors unloaded."""
         if response.model is not None:
-            first = response.model.model_id
-            self._loaded += [ModelId(first + copy) for copy in range(response.copies)]
-            for model_id in self._old:
-                self._unload(model_id)
+            first, generation = response.model.model_id, self._generation()
+            copies = range(response.copies)
+            self._loaded += [(generation, ModelId(first + copy)) for copy in copies]
+            for old in self._old:
+                self._unload(*old)
             self._old.clear()
 
     def _begin_anew(self, after_ns: int) -> None:

@@ -75,9 +75,12 @@ class ControllerShell:
         self._greeted: set[WorkerId] = set()
         self.clients: dict[ClientId, ClientLink] = {}
         self._client_count = 0
+        # Processes started so far.
+        self.generation = 0
 
     def start(self) -> None:
         """Start a process, which dials all workers."""
+        self.generation += 1
         self.host = host = self._make_host(self)
         host.deliver([WAKEUP])
         for index in range(len(self.workers)):

@@ -170,11 +170,6 @@ class World:
             else:
                 client.host.deliver([StopAsked()])
 
-    def unload(self, model_id: ModelId) -> None:
-        """Have a model unloaded, as a person would."""
-        operator = self.operator
-        operator.ask(UnloadModelRequest(operator.next_id(), 0, model_id), lambda _: None)
-
     def visit(self, workload: Workload) -> None:
         """Start one more client, which does not come back if it fails."""
         self._add_client(workload).is_last = True
@@ -247,7 +242,8 @@ class World:
             self.loop,
             make_host=lambda shell: self._client_host(shell, workload, index),
             connect=self._connect,
-            unload=self.unload,
+            unload=self._unload,
+            generation=lambda: self.controller.generation,
             restart_ns=CLIENT_RESTART_NS,
             zeros=self._zeros,
         )
@@ -301,6 +297,12 @@ class World:
         link.send_to_a([])
         link.send_to_b([])
         return link
+
+    def _unload(self, generation: int, model_id: ModelId) -> None:
+        """Have a model unloaded, as a person would, if the controller is still the same."""
+        if self.controller.generation == generation:
+            operator = self.operator
+            operator.ask(UnloadModelRequest(operator.next_id(), 0, model_id), lambda _: None)
 
     def _connect(self, client: ClientShell | Operator) -> ClientLink | None:
         """Connect a client to the controller, if there is one."""
