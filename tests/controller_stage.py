@@ -6,6 +6,7 @@ from typing import TypeVar
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.core import ControllerRole, PolicyFactory
 from clockwork.controller.policies.infer4 import Infer4
+from clockwork.controller.reception import MakeInput
 from clockwork.messages.actions import (
     Action,
     ActionFailed,
@@ -92,8 +93,11 @@ class Stage:
         pages: int = 8,
         config: ControllerConfig | None = None,
         make_policy: PolicyFactory = Infer4,
+        make_input: MakeInput | None = None,
     ) -> None:
-        self.role = ControllerRole(config or ControllerConfig(), workers, make_policy=make_policy)
+        self.role = ControllerRole(
+            config or ControllerConfig(), workers, make_policy=make_policy, make_input=make_input
+        )
         self.now_ns = BEGIN_NS
         self.gpus = gpus
         self.pages = pages

@@ -22,6 +22,7 @@ from typing import Final
 
 from clockwork.messages.ids import GpuId, ModelId, WorkerId
 from clockwork.messages.models import ModelInfo, ModelProfile
+from clockwork.messages.role import Payload
 from clockwork.parts.batching import BatchSizes
 from clockwork.parts.demand import GpuDemand, ModelDemand
 from clockwork.parts.estimator import Estimator
@@ -168,6 +169,13 @@ class Instance:
             self.model.exec_ns[size_index] = estimator.estimate_ns
         return estimator.is_raised
 
+    def expect(self, size_index: int, exec_ns: int) -> None:
+        """Expect what was measured before the controller was restarted."""
+        estimator = self.estimators[size_index]
+        estimator.expect(exec_ns)
+        self.exec_ns[size_index] = estimator.estimate_ns
+        self.model.exec_ns[size_index] = estimator.estimate_ns
+
     def describe(self) -> str:
         """Return a short name for messages and assertions."""
         return f"M-{self.model.model_id} on GPU {self.gpu.index} ({self.state.value})"
@@ -202,6 +210,7 @@ class Model:
         "instances",
         "is_unloading",
         "load",
+        "made_up_input",
         "model_id",
         "on_workers_mask",
         "open_count",
@@ -238,6 +247,8 @@ class Model:
         self.on_workers_mask = 0
         # Its requests without a response.
         self.open_count = 0
+        # What requests without input are given; None as long as no input was made up.
+        self.made_up_input: Payload | None = None
         # Set by UnloadModel: takes no more requests.
         self.is_unloading = False
 
@@ -277,6 +288,11 @@ class Cluster:
         self.models: dict[ModelId, Model] = {}
         # GPUs whose worker is connected.
         self.up_mask = 0
+
+    def make_place_for(self, worker_id: WorkerId) -> None:
+        """Make place for a worker that nobody named before, and for all of lower ids."""
+        while len(self.workers) <= worker_id:
+            self.workers.append(Worker(WorkerId(len(self.workers))))
 
     def gpus_in(self, mask: int) -> Iterator[Gpu]:
         """Yield the GPUs of a mask, lowest index first."""

@@ -6,11 +6,6 @@ the policy, models to the catalogue, workers to the fleet; before the end of the
 them are counted and dropped. An action whose result is overdue is given up; its requests are tried
 elsewhere or answered.
 
-Overload. When events arrive faster than they can be handled they wait in the shell, and a role that
-took them in order would spend all its time on requests that are nearly late. A request that has
-waited for a quarter of its SLO before it is looked at is therefore refused at once, which costs a
-tenth of serving it, bounds the wait of all others, and keeps goodput near its peak.
-
 Budget: 1 us per event for the way through this module.
 """
 
@@ -19,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from clockwork.controller.catalogue import Catalogue
-from clockwork.controller.cluster import Cluster, Model
+from clockwork.controller.cluster import Cluster
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.fleet import Fleet
 from clockwork.controller.ledger import (
@@ -30,7 +25,6 @@ from clockwork.controller.ledger import (
     PendingLoad,
     PendingOrder,
 )
-from clockwork.controller.policies.admission import slo_of
 from clockwork.controller.policies.infer4 import Infer4
 from clockwork.controller.policy import Policy
 from clockwork.controller.printing import (
@@ -39,6 +33,7 @@ from clockwork.controller.printing import (
     response_line,
     result_line,
 )
+from clockwork.controller.reception import MakeInput, Reception
 from clockwork.controller.startup import Phase, Startup
 from clockwork.messages.actions import (
     ActionFailed,
@@ -60,12 +55,10 @@ from clockwork.messages.controller_io import (
     WorkerConnected,
     WorkerLost,
 )
-from clockwork.messages.ids import ClientId, ModelId, RequestId
-from clockwork.messages.records import RequestRecord
+from clockwork.messages.ids import ClientId, RequestId
 from clockwork.messages.requests import (
     EvictRequest,
     InferRequest,
-    InferResponse,
     LoadModelRequest,
     LoadModelResponse,
     LsRequest,
@@ -75,15 +68,8 @@ from clockwork.messages.role import Wakeup
 from clockwork.messages.status import ActionStatus, Status
 from clockwork.units import MS
 
-OVERLOADED: Final = "the controller is overloaded; send less, or try again later"
-"""The message of requests that are shed."""
 SWEEP_NS: Final = 500 * MS
 """How often overdue actions are looked for (chosen)."""
-
-SHED_SHARE: Final = 4
-"""A request that waited for one part in so many of its SLO before admission is refused (chosen)."""
-SHED_FLOOR_NS: Final = 5 * MS
-"""Waits up to this are normal for a busy event loop and never a reason to refuse (measured)."""
 
 PolicyFactory = Callable[[ControllerConfig, Cluster, Ledger], Policy]
 """Makes a policy for a controller."""
@@ -98,11 +84,28 @@ class ControllerRole:
         worker_count: int,
         *,
         make_policy: PolicyFactory = Infer4,
+        make_input: MakeInput | None = None,
     ) -> None:
+        """Begin with no worker connected.
+
+        Args:
+            config: what changes decisions.
+            worker_count: how many workers there are; their ids begin at 0.
+            make_policy: makes the policy.
+            make_input: makes inputs for requests that have none (`generate_inputs`); None leaves
+                that to the workers.
+        """
         self._config = config
         self._cluster = Cluster(worker_count)
         self._ledger = Ledger()
         self._policy = make_policy(config, self._cluster, self._ledger)
+        self._reception = Reception(
+            config=config,
+            cluster=self._cluster,
+            ledger=self._ledger,
+            policy=self._policy,
+            make_input=make_input,
+        )
         self._catalogue = Catalogue(config, self._cluster, self._ledger, self._policy)
         self._fleet = Fleet(
             config=config,
@@ -191,7 +194,7 @@ class ControllerRole:
         message = event.message
         if type(message) is InferRequest:
             if self._startup.phase is Phase.SERVING:
-                self._admit(event, message, now_ns)
+                self._reception.admit(event, message, now_ns)
             else:
                 self._startup.hold(event.client_id, message, now_ns)
         else:
@@ -225,68 +228,6 @@ class ControllerRole:
             self._ledger.effects.append(ToClient(client_id, response, b""))
         else:
             self._catalogue.load(client_id, message)
-
-    def _admit(self, event: FromClient, message: InferRequest, now_ns: int) -> None:
-        """Hand a request to the policy, or answer at once that it is wrong or comes too late."""
-        client_id, payload, at_ns = event.client_id, event.payload, event.at_ns
-        model = self._cluster.models.get(message.model_id)
-        if model is None or model.is_unloading:
-            text = f"Invalid model ID {message.model_id}: LS lists the models"
-            self._answer_unadmitted(client_id, message, Status.ERROR, text)
-        elif payload and len(payload) != model.input_bytes:
-            text = (
-                f"the input has {len(payload)} bytes, model {message.model_id} takes "
-                f"{model.input_bytes}"
-            )
-            self._answer_unadmitted(client_id, message, Status.INVALID_REQUEST, text)
-        elif message.slo_ns < 0:
-            text = f"the SLO is {message.slo_ns} ns; it must not be negative"
-            self._answer_unadmitted(client_id, message, Status.INVALID_REQUEST, text)
-        elif self._ledger.open_count >= self._config.requests_max:
-            text = f"{self._ledger.open_count} requests are open already; try again later"
-            status = Status.COULD_NOT_START_IN_TIME
-            self._answer_unadmitted(client_id, message, status, text)
-        elif now_ns - at_ns > SHED_FLOOR_NS and self._is_stale(message, model, now_ns - at_ns):
-            self._shed(event, message, model, now_ns)
-        else:
-            client = self._ledger.client(client_id)
-            self._policy.admit(client, message, model, payload, at_ns)
-
-    def _is_stale(self, message: InferRequest, model: Model, waited_ns: int) -> bool:
-        """Return whether a request waited too long for admission to be worth serving."""
-        return waited_ns * SHED_SHARE > slo_of(message, model, self._config)
-
-    def _shed(self, event: FromClient, message: InferRequest, model: Model, now_ns: int) -> None:
-        """Refuse a request because the controller itself is overloaded."""
-        waited_ns, copies = now_ns - event.at_ns, model.warm_mask.bit_count()
-        status = Status.COULD_NOT_START_IN_TIME
-        response = InferResponse(
-            message.user_request_id, status, OVERLOADED, message.model_id, 0, waited_ns, not copies
-        )
-        self._ledger.effects.append(ToClient(event.client_id, response, b""))
-        self._ledger.effects.append(
-            RequestRecord(
-                event.at_ns,
-                self._ledger.next_request_id(),
-                status,
-                message.user_id,
-                message.model_id,
-                message.slo_factor,
-                waited_ns,
-                slo_of(message, model, self._config),
-                0,
-                copies,
-                copies,
-                int(not copies),
-            )
-        )
-
-    def _answer_unadmitted(
-        self, client_id: ClientId, message: InferRequest, status: Status, text: str
-    ) -> None:
-        model_id: ModelId = message.model_id
-        response = InferResponse(message.user_request_id, status, text, model_id, 0, 0, False)
-        self._ledger.effects.append(ToClient(client_id, response, b""))
 
     def _on_client_lost(self, event: ClientLost, now_ns: int) -> None:
         client = self._ledger.lose_client(event.client_id)
