@@ -5,6 +5,7 @@ from msgspec import Struct
 from clockwork.messages.actions import Action, Result
 from clockwork.messages.ids import ClientId, WorkerId
 from clockwork.messages.records import ActionRecord, RequestRecord
+from clockwork.messages.remembered import Remember
 from clockwork.messages.requests import Request, Response
 from clockwork.messages.role import Payload, Wakeup
 
@@ -37,6 +38,13 @@ class WorkerLost(Struct, frozen=True, gc=False):
     reason: str
 
 
+class WorkerLeaving(Struct, frozen=True, gc=False):
+    """A worker is about to end: it finishes what it was given, and wants nothing new."""
+
+    worker_id: WorkerId
+    reason: str
+
+
 class FromWorker(Struct, frozen=True, gc=False):
     """A result arrived. `at_ns` is when its last byte was read."""
 
@@ -46,7 +54,20 @@ class FromWorker(Struct, frozen=True, gc=False):
     at_ns: int
 
 
-ControllerEvent = FromClient | ClientLost | WorkerConnected | WorkerLost | FromWorker | Wakeup
+class StopAsked(Struct, frozen=True, gc=False):
+    """The process was asked to end: refuse what is new, answer what is under way."""
+
+
+ControllerEvent = (
+    FromClient
+    | ClientLost
+    | WorkerConnected
+    | WorkerLeaving
+    | WorkerLost
+    | FromWorker
+    | StopAsked
+    | Wakeup
+)
 
 
 class ToClient(Struct, frozen=True, gc=False):
@@ -72,4 +93,16 @@ class Say(Struct, frozen=True, gc=False):
     end: str = "\n"
 
 
-ControllerEffect = ToClient | ToWorker | Say | RequestRecord | ActionRecord
+class Dismiss(Struct, frozen=True, gc=False):
+    """Close the connection to a worker that is leaving: it owes nothing any more."""
+
+    worker_id: WorkerId
+
+
+class Stopped(Struct, frozen=True, gc=False):
+    """After `StopAsked`: nothing is under way any more, the process may end."""
+
+
+ControllerEffect = (
+    ToClient | ToWorker | Say | RequestRecord | ActionRecord | Remember | Dismiss | Stopped
+)

@@ -14,7 +14,7 @@ Cost: nothing while estimates are near their profiles; `DOUBTS_MAX` estimates pe
 from itertools import islice
 from typing import Final
 
-from clockwork.controller.cluster import Cluster, Instance
+from clockwork.controller.cluster import Cluster, Gpu, Instance
 from clockwork.units import MS
 
 AGEING_NS: Final = 200 * MS
@@ -44,6 +44,15 @@ class Ageing:
         if instance.estimators[size_index].is_raised:
             self._fresh[estimate] = None
         self._stale.pop(estimate, None)
+
+    def gpu_up(self, gpu: Gpu) -> None:
+        """Take in the estimates of a GPU that were not measured here. O(models)."""
+        for model in self._cluster.models.values():
+            instance = model.instances.get(gpu.index)
+            if instance is not None:
+                for size_index, estimator in enumerate(instance.estimators):
+                    if estimator.is_raised:
+                        self._stale[instance, size_index] = None
 
     def plan(self, now_ns: int) -> None:
         """Doubt what was not confirmed, if it is time."""

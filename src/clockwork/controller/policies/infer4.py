@@ -215,6 +215,7 @@ class Infer4:
         """A GPU can be used (again)."""
         self._dispatcher.gpu_up(gpu)
         self._placement.gpu_up(gpu)
+        self._ageing.gpu_up(gpu)
 
     def on_gpu_down(self, gpu: Gpu) -> None:
         """A GPU's worker is gone."""
