@@ -1,12 +1,17 @@
 """Records of telemetry for tests: every field has a harmless value, tests name what matters."""
 
+import io
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from clockwork.messages.actions import ActionType
 from clockwork.messages.records import ActionRecord, RequestRecord
 from clockwork.messages.status import ActionStatus, Status
+from clockwork.telemetry.report_text import report_text
 from clockwork.telemetry.rows import ACTION_LOG, REQUEST_LOG, header, rows
 from clockwork.units import MS, SECOND
 
@@ -89,3 +94,33 @@ def write_logs(
         ended = sorted(actions, key=lambda row: row.t + row.controller_action_duration)
         (directory / ACTION_LOG).write_bytes(header(ActionRecord) + rows(ended))
     return directory
+
+
+def random_requests(rng: random.Random, count: int) -> list[RequestRecord]:
+    """Return requests over ten seconds; some fail, some are late, some find no warm model."""
+    made = []
+    for number in range(count):
+        status = rng.choices((Status.SUCCESS, Status.TIMEOUT), (95, 5))[0]
+        latency = int(rng.lognormvariate(15.5, 0.6))
+        made.append(
+            request(
+                rng.randrange(10 * SECOND),
+                request_id=number,
+                result=status,
+                user_id=rng.randrange(3),
+                model_id=rng.randrange(20),
+                latency=latency,
+                deadline=20 * MS,
+                deadline_met=int(status == Status.SUCCESS and latency <= 20 * MS),
+                is_coldstart=int(rng.random() < 0.1),
+            )
+        )
+    return made
+
+
+def shown(report: object) -> str:
+    """Return what a report looks like on a wide terminal."""
+    console = Console(file=io.StringIO(), width=240)
+    assert isinstance(console.file, io.StringIO)
+    console.print(report_text(report))  # type: ignore[arg-type]
+    return console.file.getvalue()

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from telemetry_records import START_NS, action, load, request, write_logs
+from telemetry_records import START_NS, action, load, random_requests, request, shown, write_logs
 
 from clockwork.errors import ConfigurationError
 from clockwork.messages.actions import ActionType
-from clockwork.messages.records import RequestRecord
 from clockwork.messages.status import ActionStatus, Status
 from clockwork.telemetry import log_reader
 from clockwork.telemetry.buckets import POINTS_MAX, Buckets
@@ -19,28 +18,6 @@ from clockwork.telemetry.rows import REQUEST_LOG
 from clockwork.telemetry.summary import PredictionError, RequestSummary
 from clockwork.telemetry.tally import GroupedSums, Tally
 from clockwork.units import MS, SECOND, US
-
-
-def random_requests(rng: random.Random, count: int) -> list[RequestRecord]:
-    """Return requests over ten seconds; some fail, some are late, some find no warm model."""
-    made = []
-    for number in range(count):
-        status = rng.choices((Status.SUCCESS, Status.TIMEOUT), (95, 5))[0]
-        latency = int(rng.lognormvariate(15.5, 0.6))
-        made.append(
-            request(
-                rng.randrange(10 * SECOND),
-                request_id=number,
-                result=status,
-                user_id=rng.randrange(3),
-                model_id=rng.randrange(20),
-                latency=latency,
-                deadline=20 * MS,
-                deadline_met=int(status == Status.SUCCESS and latency <= 20 * MS),
-                is_coldstart=int(rng.random() < 0.1),
-            )
-        )
-    return made
 
 
 def exact_percentile(values: list[int], percent: float) -> int:

@@ -1,21 +1,19 @@
 """The report in a terminal, and its command."""
 
-import io
 import json
 import random
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
-from telemetry_records import action, load, request, write_logs
+from telemetry_records import action, load, random_requests, request, shown, write_logs
 
 from clockwork.cli.report import report as report_command
 from clockwork.errors import ConfigurationError
 from clockwork.messages.status import ActionStatus
 from clockwork.telemetry.extras import extra
 from clockwork.telemetry.report import read_report
-from clockwork.telemetry.report_text import GPU_ROWS_MAX, report_text
+from clockwork.telemetry.report_text import GPU_ROWS_MAX
 from clockwork.telemetry.rows import ACTION_LOG
 
 
@@ -25,14 +23,6 @@ def test_a_missing_action_log_is_said(tmp_path: Path) -> None:
     assert report.actions is None
     assert any(ACTION_LOG in text for text in report.warnings)
     assert "nothing is known about actions" in shown(report)
-
-
-def shown(report: object) -> str:
-    """Return what a report looks like on a wide terminal."""
-    console = Console(file=io.StringIO(), width=240)
-    assert isinstance(console.file, io.StringIO)
-    console.print(report_text(report))  # type: ignore[arg-type]
-    return console.file.getvalue()
 
 
 def test_the_terminal_shows_every_section(tmp_path: Path) -> None:
