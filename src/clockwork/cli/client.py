@@ -195,6 +195,7 @@ def _play(
     options = RunOptions(
         address=address,
         sends_inputs=not environment.are_inputs_disabled,
+        compresses_inputs=values["compress"],
         interval_ns=values["interval"],
         json_path=values["json"],
     )
@@ -279,6 +280,7 @@ def _common_options() -> list[click.Option]:
             show_default=True,
             help="Time between lines on the console.",
         ),
+        click.Option(["--compress"], is_flag=True, help="Send inputs as LZ4 blocks."),
         click.Option(
             ["--json"],
             type=click.Path(path_type=Path, dir_okay=False),

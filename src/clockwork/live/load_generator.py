@@ -59,6 +59,8 @@ class RunOptions(Struct, frozen=True):
 
     address: Address
     sends_inputs: bool = True
+    # Sends them as LZ4 blocks.
+    compresses_inputs: bool = False
     interval_ns: int = INTERVAL_NS
     # Where the summary goes as JSON; None: nowhere.
     json_path: Path | None = None
@@ -132,7 +134,7 @@ class _ClientShell:
         self._stop = stop
         self._stopping: asyncio.Task[None] | None = None
         self.finished: asyncio.Future[Finished] = self._loop.create_future()
-        self._inputs = SampleInputs(workload.seed)
+        self._inputs = SampleInputs(workload.seed, compresses=options.compresses_inputs)
         self._flusher = Flusher(self._loop)
         self._connection = Connection(self, AT_CLIENT, self._flusher)
         role = ClientRole(
@@ -202,7 +204,9 @@ class _ClientShell:
     def _send_infer(self, effect: SendInfer) -> None:
         request = effect.request
         if effect.input_bytes:
-            payloads = self._inputs.take(request.model_id, request.user_request_id)
+            payloads, is_compressed = self._inputs.take(request.model_id, request.user_request_id)
+            if is_compressed:
+                request = msgspec.structs.replace(request, is_compressed=True)
             self._connection.send(request, payloads)
         else:
             self._connection.send(request)
