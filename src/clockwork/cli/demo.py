@@ -45,12 +45,14 @@ def model_table(summary: Summary) -> Table:
         ("promise ms", ""),
         ("requests", str(summary.requests)),
         ("in time", f"{summary.goodput_share:.2%}"),
-        ("cold starts", str(summary.cold_starts)),
-        ("mean batch", ""),
+        ("cold", str(summary.cold_starts)),
+        ("batch", ""),
         *zip(("p50 ms", "p99 ms", "max ms"), (f"{value:.1f}" for value in latency), strict=True),
     )
     for title, footer in columns:
-        table.add_column(title, footer, justify="left" if title == "model" else "right")
+        table.add_column(
+            title, footer, justify="left" if title == "model" else "right", no_wrap=True
+        )
     for model in summary.models:
         table.add_row(
             model.name,
