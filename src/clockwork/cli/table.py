@@ -58,6 +58,9 @@ COMMANDS: Final[dict[str, Row]] = {
         "profile",
         "Report on this machine: what it has, and what makes its times unpredictable",
     ),
+    "simulate": _row(
+        "Look back", "simulate", "Run the real controller, workers and clients in virtual time"
+    ),
     "report": _row("Look back", "report", "Show what happened in a run, by the logs in LOGDIR"),
     "timeline": _row(
         "Look back", "timeline", "Export the actions of a run, by the logs in LOGDIR, as a trace"

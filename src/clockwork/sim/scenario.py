@@ -243,6 +243,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     controller: ControllerConfig = ControllerConfig()
     # One per client.
     workloads: tuple[Workload, ...] = ()
+    # Whether a client that was killed, or lost its controller, is begun anew.
+    restarts_clients: bool = True
     # Whether requests carry inputs, and responses outputs.
     sends_inputs: bool = False
     # In any order.

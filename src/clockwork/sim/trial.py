@@ -19,7 +19,7 @@ from clockwork.sim.judge_actions import Actions
 from clockwork.sim.judge_answers import Counts, OneAnswer, TrueRecords
 from clockwork.sim.judge_memory import Memory
 from clockwork.sim.judge_rest import check_rest
-from clockwork.sim.profiles import read_made_up
+from clockwork.sim.profiles import read_model
 from clockwork.sim.scenario import Scenario
 from clockwork.sim.world import MakeController, MakeWorker, World, make_controller, make_worker
 from clockwork.units import MS, SECOND
@@ -77,7 +77,7 @@ class Trial:
         self._digest = Digest(has_payloads=scenario.sends_inputs)
         self._world = World(
             scenario,
-            DirectoryProfiles(page_bytes=hardware.page_bytes, read=read_made_up),
+            DirectoryProfiles(page_bytes=hardware.page_bytes, read=read_model),
             taps=(self._court, self._digest),
             make_controller=make_controller,
             make_worker=make_worker,

@@ -135,7 +135,7 @@ class World:
         self._way_of_clients = self._path("clients")
         self.clients: list[ClientShell] = []
         for workload in scenario.workloads:
-            self._add_client(workload)
+            self._add_client(workload).is_last = not scenario.restarts_clients
         self.operator = Operator(self._connect)
 
     @property
