@@ -10,6 +10,7 @@ from clockwork.cli.flags import announce, read_settings, start_logging, with_set
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.core import ControllerRole
 from clockwork.controller.policies.registry import POLICIES
+from clockwork.controller.reception import MakeInput
 from clockwork.errors import ConfigurationError
 from clockwork.live.addresses import parse_addresses
 from clockwork.live.options import CONTROLLER, POSITIONAL, ControllerSettings, controller_settings
@@ -60,7 +61,10 @@ def controller(
     )
     role_config = _role_config(settings)
     role = ControllerRole(
-        role_config, worker_count=len(program.workers), make_policy=POLICIES[type_]
+        role_config,
+        worker_count=len(program.workers),
+        make_policy=POLICIES[type_],
+        make_input=_make_input(settings),
     )
     _greet(settings)
     sinks = [LogFiles(Path(settings.log_dir))]
@@ -105,7 +109,17 @@ def _role_config(settings: ControllerSettings) -> ControllerConfig:
         load_stage_timeout_ns=settings.load_stage_timeout_ns,
         buffer_ns=settings.buffer_ns,
         is_model_set_fixed=settings.fixed_models,
+        profile_models=settings.profile_models,
     )
+
+
+def _make_input(settings: ControllerSettings) -> MakeInput | None:
+    """Return what makes inputs for requests that have none; None leaves that to the workers."""
+    if not settings.generate_inputs:
+        return None
+    from clockwork.live.sample_inputs import SampleInputs
+
+    return SampleInputs(0, compresses=settings.compress_inputs).one_for
 
 
 def _greet(settings: ControllerSettings) -> None:

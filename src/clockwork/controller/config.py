@@ -33,6 +33,8 @@ class ControllerConfig(Struct, frozen=True):
     bounce_after_ns: int = 12 * SECOND
     # After the load phase LoadModel and UnloadModel are refused (the original's behaviour).
     is_model_set_fixed: bool = False
+    # Models that were loaded without measurements are measured before they are served.
+    profile_models: bool = True
     # An action without a result this long after its latest expected end is given up.
     overdue_after_ns: int = 2 * SECOND
     # An Infer that fails for reasons of its worker is tried this often in all.

@@ -14,21 +14,23 @@ import asyncio
 from types import TracebackType
 from typing import Any, TypeVar
 
+from clockwork.engines.compression import require_lz4
 from clockwork.errors import ClockworkError
 from clockwork.live.addresses import parse_address
 from clockwork.live.client_calls import Call, Calls
 from clockwork.live.client_requests import (
     DEFAULT_PORT,
     DEFAULT_TIMEOUT_S,
+    Habits,
     InferOptions,
     copies_of,
     find_model,
-    infer_request,
     inference_of,
     model_name,
+    prepare,
 )
 from clockwork.live.outcomes import invalid
-from clockwork.live.tensors import Inference, Inputs, pack
+from clockwork.live.tensors import Inference, Inputs
 from clockwork.messages.models import ModelInfo, TensorSpec
 from clockwork.messages.requests import (
     DoneResponse,
@@ -49,15 +51,19 @@ ResponseT = TypeVar("ResponseT", LoadModelResponse, LsResponse, DoneResponse)
 class AsyncClient:
     """A connection to a controller, redialled when it breaks. `connect` makes one."""
 
-    def __init__(self, calls: Calls, user_id: int) -> None:
+    def __init__(self, calls: Calls, habits: Habits) -> None:
         """Use `AsyncClient.connect` instead."""
         self.calls = calls
-        # The tenant that requests count for unless they name another.
-        self.user_id = user_id
+        self.habits = habits
 
     @classmethod
     async def connect(
-        cls, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, user_id: int = 0
+        cls,
+        address: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        user_id: int = 0,
+        compress: bool = False,
     ) -> "AsyncClient":
         """Return a client of the controller at `address`, waiting until it is there.
 
@@ -66,14 +72,17 @@ class AsyncClient:
             timeout_s: patience with a controller that is not there or still starting, now and
                 whenever the connection has to be made again.
             user_id: the tenant that requests count for, in the controller's log.
+            compress: send inputs as LZ4 blocks, for slow networks.
 
         Raises:
-            ConfigurationError: `address` cannot be read.
+            ConfigurationError: `address` cannot be read, or the lz4 package is not installed.
             ConnectionLostError: no controller was there in time, or it is of another version.
         """
+        if compress:
+            require_lz4()
         calls = Calls(parse_address(address, default_port=DEFAULT_PORT), timeout_s=timeout_s)
         await calls.connect()
-        return cls(calls, user_id)
+        return cls(calls, Habits(user_id=user_id, compress=compress))
 
     async def load_model(self, path: str, copies: int = 1) -> "AsyncModel":
         """Load a model directory on all workers, and return the model.
@@ -89,7 +98,7 @@ class AsyncClient:
         """
         if copies < 1:
             raise invalid(f"copies is {copies}: load at least one")
-        request = LoadModelRequest(self.calls.next_id(), self.user_id, str(path), copies)
+        request = LoadModelRequest(self.calls.next_id(), self.habits.user_id, str(path), copies)
         response = await self._call(request, LoadModelResponse)
         assert response.model is not None, "success without a model"
         models = [AsyncModel(self, info) for info in copies_of(response.model, response.copies)]
@@ -103,7 +112,9 @@ class AsyncClient:
         Raises:
             ConnectionLostError: the connection broke.
         """
-        response = await self._call(LsRequest(self.calls.next_id(), self.user_id), LsResponse)
+        response = await self._call(
+            LsRequest(self.calls.next_id(), self.habits.user_id), LsResponse
+        )
         return [AsyncModel(self, info) for info in response.models]
 
     async def model(self, name_or_id: str | int) -> "AsyncModel":
@@ -135,12 +146,12 @@ class AsyncClient:
 
     async def unload(self, info: ModelInfo) -> None:
         """Have all workers forget a model."""
-        request = UnloadModelRequest(self.calls.next_id(), self.user_id, info.model_id)
+        request = UnloadModelRequest(self.calls.next_id(), self.habits.user_id, info.model_id)
         await self._call(request, DoneResponse)
 
     async def evict(self, info: ModelInfo) -> None:
         """Evict a model's weights from all GPUs."""
-        request = EvictRequest(self.calls.next_id(), self.user_id, info.model_id)
+        request = EvictRequest(self.calls.next_id(), self.habits.user_id, info.model_id)
         await self._call(request, DoneResponse)
 
     async def _call(self, request: Request, kind: type[ResponseT]) -> ResponseT:
@@ -206,6 +217,7 @@ class AsyncModel:
         slo_factor: float | None = None,
         timeout_s: float | None = None,
         user_id: int | None = None,
+        compress: bool | None = None,
     ) -> Inference:
         """Run one inference, and return its outputs by name.
 
@@ -216,16 +228,22 @@ class AsyncModel:
             slo_factor: the same as a multiple of the model's execution time.
             timeout_s: how long to wait for the answer; None: until it comes, which it always does.
             user_id: the tenant; None: the client's.
+            compress: send the input as an LZ4 block, for slow networks; None: as the client does.
 
         Raises:
             InvalidRequestError: a name, shape, dtype or number is wrong.
+            ConfigurationError: the lz4 package is needed and not installed.
             RejectedError: it could not have been finished in time.
             TimedOutError: it was too late, or not answered within `timeout_s`.
             FailedError: a worker failed and no other could take over.
             ConnectionLostError: the connection broke before the answer came.
         """
         options = InferOptions(
-            slo_ms=slo_ms, slo_factor=slo_factor, timeout_s=timeout_s, user_id=user_id
+            slo_ms=slo_ms,
+            slo_factor=slo_factor,
+            timeout_s=timeout_s,
+            user_id=user_id,
+            compress=compress,
         )
         return await self._infer(inputs, options, is_copied=False)
 
@@ -237,6 +255,7 @@ class AsyncModel:
         slo_factor: float | None = None,
         timeout_s: float | None = None,
         user_id: int | None = None,
+        compress: bool | None = None,
     ) -> "asyncio.Future[Inference]":
         """Return a future of what `infer` returns; the arrays may be changed at once.
 
@@ -244,7 +263,11 @@ class AsyncModel:
             InvalidRequestError: a name, shape, dtype or number is wrong.
         """
         options = InferOptions(
-            slo_ms=slo_ms, slo_factor=slo_factor, timeout_s=timeout_s, user_id=user_id
+            slo_ms=slo_ms,
+            slo_factor=slo_factor,
+            timeout_s=timeout_s,
+            user_id=user_id,
+            compress=compress,
         )
         return self._infer(inputs, options, is_copied=True)
 
@@ -260,9 +283,13 @@ class AsyncModel:
         self, inputs: Inputs, options: InferOptions, *, is_copied: bool
     ) -> "asyncio.Future[Inference]":
         client, profile = self._client, self.info.profile
-        payloads = pack(profile, inputs, is_copied=is_copied)
-        request = infer_request(
-            client.calls.next_id(), self.info.model_id, options, user_id=client.user_id
+        request, payloads = prepare(
+            client.calls.next_id(),
+            self.info,
+            inputs,
+            options,
+            habits=client.habits,
+            is_copied=is_copied,
         )
         future: asyncio.Future[Inference] = asyncio.get_running_loop().create_future()
 

@@ -28,10 +28,10 @@ from clockwork.live.client_calls import Call
 from clockwork.live.client_requests import (
     DEFAULT_TIMEOUT_S,
     InferOptions,
-    infer_request,
     inference_of,
+    prepare,
 )
-from clockwork.live.tensors import Inference, Inputs, pack
+from clockwork.live.tensors import Inference, Inputs
 from clockwork.messages.models import ModelProfile, TensorSpec
 from clockwork.messages.requests import Response
 from clockwork.messages.role import Payload
@@ -39,7 +39,13 @@ from clockwork.messages.role import Payload
 ResultT = TypeVar("ResultT")
 
 
-def connect(address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, user_id: int = 0) -> "Client":
+def connect(
+    address: str,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    user_id: int = 0,
+    compress: bool = False,
+) -> "Client":
     """Return a client of the controller at `address`, waiting until it is there.
 
     Args:
@@ -47,19 +53,25 @@ def connect(address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, user_id: int 
         timeout_s: patience with a controller that is not there or still starting, now and whenever
             the connection has to be made again.
         user_id: the tenant that requests count for, in the controller's log.
+        compress: send inputs as LZ4 blocks, for slow networks.
 
     Raises:
-        ConfigurationError: `address` cannot be read.
+        ConfigurationError: `address` cannot be read, or the lz4 package is not installed.
         ConnectionLostError: no controller was there in time, or it is of another version.
     """
-    return Client(address, timeout_s=timeout_s, user_id=user_id)
+    return Client(address, timeout_s=timeout_s, user_id=user_id, compress=compress)
 
 
 class Client:
     """A connection to a controller, redialled when it breaks. `clockwork.connect` makes one."""
 
     def __init__(
-        self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, user_id: int = 0
+        self,
+        address: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        user_id: int = 0,
+        compress: bool = False,
     ) -> None:
         """Connect; see `connect`."""
         self._loop = uvloop.new_event_loop()
@@ -72,7 +84,9 @@ class Client:
         atexit.register(self.close)
         try:
             self._client = self._await(
-                AsyncClient.connect(address, timeout_s=timeout_s, user_id=user_id)
+                AsyncClient.connect(
+                    address, timeout_s=timeout_s, user_id=user_id, compress=compress
+                )
             )
         except BaseException:
             self._stop()
@@ -141,12 +155,13 @@ class Client:
     ) -> "Future[Inference]":
         """Return a future of the answer to an inference; what `Model.infer` is made of."""
         profile = model.info.profile
-        payloads = pack(profile, inputs, is_copied=is_copied)
-        request = infer_request(
+        request, payloads = prepare(
             self._client.calls.next_id(),
-            model.info.model_id,
+            model.info,
+            inputs,
             options,
-            user_id=self._client.user_id,
+            habits=self._client.habits,
+            is_copied=is_copied,
         )
         future: Future[Inference] = Future()
         # From now on it cannot be cancelled: a request that has been sent cannot be taken back.
@@ -263,6 +278,7 @@ class Model:
         slo_factor: float | None = None,
         timeout_s: float | None = None,
         user_id: int | None = None,
+        compress: bool | None = None,
     ) -> Inference:
         """Run one inference, and return its outputs by name.
 
@@ -273,16 +289,22 @@ class Model:
             slo_factor: the same as a multiple of the model's execution time.
             timeout_s: how long to wait for the answer; None: until it comes, which it always does.
             user_id: the tenant; None: the client's.
+            compress: send the input as an LZ4 block, for slow networks; None: as the client does.
 
         Raises:
             InvalidRequestError: a name, shape, dtype or number is wrong.
+            ConfigurationError: the lz4 package is needed and not installed.
             RejectedError: it could not have been finished in time.
             TimedOutError: it was too late, or not answered within `timeout_s`.
             FailedError: a worker failed and no other could take over.
             ConnectionLostError: the connection broke before the answer came.
         """
         options = InferOptions(
-            slo_ms=slo_ms, slo_factor=slo_factor, timeout_s=timeout_s, user_id=user_id
+            slo_ms=slo_ms,
+            slo_factor=slo_factor,
+            timeout_s=timeout_s,
+            user_id=user_id,
+            compress=compress,
         )
         self._client.check_thread()
         return self._client.infer(self._model, inputs, options, is_copied=False).result()
@@ -295,6 +317,7 @@ class Model:
         slo_factor: float | None = None,
         timeout_s: float | None = None,
         user_id: int | None = None,
+        compress: bool | None = None,
     ) -> "Future[Inference]":
         """Return a future of what `infer` returns; the arrays may be changed at once.
 
@@ -302,7 +325,11 @@ class Model:
             InvalidRequestError: a name, shape, dtype or number is wrong.
         """
         options = InferOptions(
-            slo_ms=slo_ms, slo_factor=slo_factor, timeout_s=timeout_s, user_id=user_id
+            slo_ms=slo_ms,
+            slo_factor=slo_factor,
+            timeout_s=timeout_s,
+            user_id=user_id,
+            compress=compress,
         )
         return self._client.infer(self._model, inputs, options, is_copied=True)
 

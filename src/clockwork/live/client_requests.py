@@ -6,10 +6,12 @@ from pathlib import PurePath
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from clockwork.engines.compression import compress
 from clockwork.errors import ClockworkError, FailedError
 from clockwork.live.outcomes import invalid
-from clockwork.live.tensors import Inference, unpack
+from clockwork.live.tensors import Inference, Inputs, pack, unpack
 from clockwork.messages.ids import ModelId
 from clockwork.messages.models import ModelInfo, ModelProfile
 from clockwork.messages.requests import InferRequest, InferResponse, Response
@@ -32,6 +34,47 @@ class InferOptions(Struct, frozen=True, kw_only=True):
     # How long the caller waits for the answer.
     timeout_s: float | None = None
     user_id: int | None = None
+    # Send the input as an LZ4 block.
+    compress: bool | None = None
+
+
+class Habits(Struct, frozen=True, kw_only=True):
+    """What a client does unless a call says otherwise."""
+
+    user_id: int = 0
+    compress: bool = False
+
+
+def prepare(
+    user_request_id: int,
+    info: ModelInfo,
+    inputs: Inputs,
+    options: InferOptions,
+    *,
+    habits: Habits,
+    is_copied: bool,
+) -> tuple[InferRequest, Sequence[Payload]]:
+    """Return the request for one inference, and its payload in pieces.
+
+    Args:
+        user_request_id: its number.
+        info: the model to run.
+        inputs: what the caller handed in.
+        options: checked here.
+        habits: count where `options` says nothing.
+        is_copied: whether the caller may change its arrays before they are sent.
+
+    Raises:
+        InvalidRequestError: the inputs are not the model's, or an option makes no sense.
+        ConfigurationError: the lz4 package is needed and not installed.
+    """
+    payloads: Sequence[Payload] = pack(info.profile, inputs, is_copied=is_copied)
+    request = infer_request(user_request_id, info.model_id, options, user_id=habits.user_id)
+    if payloads and (habits.compress if options.compress is None else options.compress):
+        block = compress(payloads)
+        if block is not None:
+            return replace(request, is_compressed=True), (block,)
+    return request, payloads
 
 
 def infer_request(

@@ -69,6 +69,8 @@ class ControllerSettings(Struct, frozen=True, kw_only=True):
     load_stage_timeout_ns: int
     buffer_ns: int
     fixed_models: bool
+    compress_inputs: bool
+    profile_models: bool
     live: bool
 
 
@@ -167,6 +169,10 @@ CONTROLLER: Final = (
     _controller("buffer", Kind.DURATION, "5ms", "Plan to finish this much before the deadline."),
     _controller("fixed_models", Kind.SWITCH, "0", "Refuse to load models after the load phase."),
     _controller("live", Kind.SWITCH, "0", "Show a refreshing table instead of lines."),
+    _controller("compress_inputs", Kind.SWITCH, "0",
+                "Send the inputs of --generate-inputs as LZ4 blocks."),
+    _controller("profile_models", Kind.SWITCH, "1",
+                "Measure models that were loaded without measurements."),
     *POSITIONAL,
 )  # fmt: skip
 """Settings of `clockwork controller`."""

@@ -9,8 +9,9 @@ a picture). Like the pixels of a picture, neighbours are often equal: LZ4 shrink
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clockwork.engines.compression import compress
+from clockwork.engines.compression import compress, require_lz4
 from clockwork.messages.ids import ModelId
 from clockwork.messages.models import ModelInfo, ModelProfile, TensorSpec
 from clockwork.messages.role import Payload
@@ -32,8 +33,13 @@ class SampleInputs:
 
         Args:
             seed: of all values.
-            compresses: make LZ4 blocks, which needs the lz4 package.
+            compresses: make LZ4 blocks.
+
+        Raises:
+            ConfigurationError: blocks are asked for, but the lz4 package is not installed.
         """
+        if compresses:
+            require_lz4()
         self._random = np.random.default_rng(seed)
         self._compresses = compresses
         # Models with equal inputs share them.
@@ -65,9 +71,10 @@ class SampleInputs:
         block = compress([raw]) if self._compresses else None
         return ((raw,), False) if block is None else ((block,), True)
 
-    def _values(self, tensor: TensorSpec) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+    def _values(self, tensor: TensorSpec) -> NDArray[np.generic]:
         dtype = np.dtype(tensor.dtype)
         count = int(np.prod(tensor.shape))
+        different: NDArray[np.generic]
         if np.issubdtype(dtype, np.floating):
             different = self._random.random(-(-count // RUN), dtype=np.float32)
         else:
