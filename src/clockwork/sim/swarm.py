@@ -64,15 +64,16 @@ from clockwork.units import MS, SECOND, US
 
 HEAL_NS: Final = 3 * SECOND
 """When everything is mended."""
-DURATION_NS: Final = 6 * SECOND
-"""When clients stop: as long after the healing as before."""
+DURATION_NS: Final = 7 * SECOND
+"""When clients stop. A controller that starts anew and loads models, and a client that asks again
+after a second, have 2.5 s until goodput must have returned."""
 QUIET_NS: Final = SECOND
 """No fault before: by then everything has been loaded and serves."""
 FAULTS_MAX: Final = 12
 RECOVERY: Final = "after healing the goodput returns to that of an undisturbed run"
 RECOVERED_LOSS_MAX: Final = 0.15
 """How much smaller than the undisturbed run's a tenant's share of requests answered in time may be,
-in the last quarter of a run (chosen: after faults, copies of models lie elsewhere)."""
+at the end of a run (chosen: after faults, copies of models lie elsewhere)."""
 RECOVERED_RATIO_MIN: Final = 0.3
 """Least number of answers as a share of the undisturbed run's (chosen). Numbers differ by more than
 shares: a closed loop on two copies of a model is slower than on three, and a client that was begun

@@ -28,6 +28,8 @@ LOOK_NS: Final = 10 * MS
 """Between two comparisons of belief with truth (chosen)."""
 ANSWER_NS: Final = 2 * SECOND
 """After the clients were told to stop, until they must have all answers: they wait 1 s."""
+RECOVERED_NS: Final = 1_500 * MS
+"""At the end of a run: when goodput must have returned (chosen: long enough to count)."""
 
 
 class Verdict(Struct, frozen=True):
@@ -124,9 +126,5 @@ def is_perfect(scenario: Scenario) -> bool:
 
 
 def recovered(scenario: Scenario) -> tuple[int, int]:
-    """Return from when to when a healed run should be as good as an undisturbed one.
-
-    That is the second half of what follows the healing.
-    """
-    healed_ns = scenario.heal_at_ns or 0
-    return (healed_ns + scenario.duration_ns) // 2, scenario.duration_ns
+    """Return from when to when a healed run should be as good as an undisturbed one."""
+    return scenario.duration_ns - RECOVERED_NS, scenario.duration_ns
