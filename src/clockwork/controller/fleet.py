@@ -5,7 +5,10 @@ Models and warm weights that it has are taken over; models that it lacks are loa
 background; a model under an id of ours that came from another path is removed there.
 
 A worker that is lost fails all its actions at once, so that requests inside them can run
-elsewhere. Its GPUs keep their indexes for when it comes back.
+elsewhere. One that leaves in order gets nothing new, finishes what it was given, and is dismissed
+when it owes nothing any more. The GPUs of both keep their indexes for when they come back.
+
+Workers that nobody named before may join at any time; their GPUs are used up to `max_gpus`.
 
 Not here: LoadModel requests of clients (``catalogue.py``).
 """
@@ -28,7 +31,7 @@ from clockwork.messages.actions import (
     Result,
     WorkerStateDone,
 )
-from clockwork.messages.controller_io import Say
+from clockwork.messages.controller_io import Dismiss, Say
 from clockwork.messages.ids import WorkerId
 from clockwork.messages.models import GpuState, WorkerState
 from clockwork.messages.status import ActionStatus
@@ -53,22 +56,28 @@ class Fleet:
         self._catalogue = catalogue
         # GPUs that may still be taken into use.
         self._gpus_left = config.max_gpus
-        # Workers whose state was never read: they share what is left.
-        self._unread = len(cluster.workers)
+        # Workers of the controller's own list whose state was never read: they share what is left.
+        self._unread = {worker.worker_id for worker in cluster.workers}
+        # Workers that finish what they were given.
+        self._leaving: set[WorkerId] = set()
 
     @property
     def is_complete(self) -> bool:
-        """True if every worker has reported its state."""
-        return all(worker.is_ready for worker in self._cluster.workers)
+        """True if there are workers, and every one has reported its state."""
+        workers = self._cluster.workers
+        return bool(workers) and all(worker.is_ready for worker in workers)
 
     def connected(self, worker_id: WorkerId) -> None:
         """Ask a worker that connected for its state."""
+        self._cluster.make_place_for(worker_id)
         action_id = self._ledger.next_action_id()
         self._ledger.send(PendingOrder(action_id, worker_id, self), GetWorkerState(action_id))
 
     def on_result(self, pending: PendingOrder, result: Result) -> None:
         """Take in a worker's state."""
         worker = self._cluster.workers[pending.worker_id]
+        if worker.worker_id in self._leaving:
+            return
         if not isinstance(result, WorkerStateDone):
             reason = result.message if isinstance(result, ActionFailed) else "a wrong answer"
             self._say(f"Worker {worker.worker_id} did not report its state: {reason}")
@@ -85,6 +94,26 @@ class Fleet:
 
     def lost(self, worker_id: WorkerId, reason: str, now_ns: int) -> None:
         """Fail everything that a worker owes and stop using its GPUs."""
+        self._leaving.discard(worker_id)
+        self._stop_using(worker_id, now_ns)
+        self._fail_pending(worker_id, reason, now_ns)
+
+    def leaving(self, worker_id: WorkerId, reason: str, now_ns: int) -> None:
+        """Give a worker nothing new, and let it finish what it has."""
+        self._say(f"Worker {worker_id} is leaving: {reason}")
+        self._leaving.add(worker_id)
+        self._stop_using(worker_id, now_ns)
+
+    def plan(self) -> None:
+        """Dismiss the workers that are leaving and owe nothing. O(actions under way) if any is."""
+        if self._leaving:
+            owing = {pending.worker_id for pending in self._ledger.pending.values()}
+            for worker_id in sorted(self._leaving - owing):
+                self._leaving.discard(worker_id)
+                self._ledger.effects.append(Dismiss(worker_id))
+
+    def _stop_using(self, worker_id: WorkerId, now_ns: int) -> None:
+        """Plan nothing on a worker's GPUs any more, and expect no weights there."""
         worker = self._cluster.workers[worker_id]
         self._cluster.up_mask &= ~worker.mask
         for model_id in worker.models:
@@ -96,15 +125,13 @@ class Fleet:
         for gpu in worker.gpus:
             self._policy.on_gpu_down(gpu)
         self._catalogue.worker_lost(worker_id)
-        self._fail_pending(worker_id, reason, now_ns)
         for gpu in worker.gpus:
-            self._forget_weights(gpu)
+            self._forget_weights(gpu, now_ns)
 
     def _take_over(self, worker: Worker, state: WorkerState) -> None:
         """Use what a worker has."""
         worker.page_bytes = state.page_bytes
-        if not worker.gpus:
-            self._make_gpus(worker, state)
+        self._make_gpus(worker, state)
         worker.is_ready = True
         reported = {gpu_state.gpu_id: gpu_state for gpu_state in state.gpus}
         gpus = [gpu for gpu in worker.gpus if gpu.gpu_id in reported]
@@ -118,10 +145,13 @@ class Fleet:
 
     def _make_gpus(self, worker: Worker, state: WorkerState) -> None:
         """Take a worker's GPUs into use, its share of those that the options allow (SPEC 4.3)."""
-        count = min(len(state.gpus), self._gpus_left // max(self._unread, 1))
-        self._unread -= 1
+        known = {gpu.gpu_id for gpu in worker.gpus}
+        new = [item for item in state.gpus if item.gpu_id not in known]
+        new.sort(key=lambda item: item.gpu_id)
+        self._unread.discard(worker.worker_id)
+        count = min(len(new), self._gpus_left // (len(self._unread) + 1))
         self._gpus_left -= count
-        for gpu_state in sorted(state.gpus, key=lambda item: item.gpu_id)[:count]:
+        for gpu_state in new[:count]:
             gpu = Gpu(
                 index=len(self._cluster.gpus),
                 worker=worker,
@@ -131,6 +161,11 @@ class Fleet:
             )
             worker.gpus.append(gpu)
             self._cluster.gpus.append(gpu)
+        if not worker.gpus:
+            self._say(
+                f"Worker {worker.worker_id} is not used: {self._config.max_gpus} GPUs are all "
+                "that --max-gpus allows"
+            )
 
     def _take_warm(self, gpu: Gpu, state: GpuState) -> None:
         """Take over the weights that are in a GPU's cache already."""
@@ -162,9 +197,11 @@ class Fleet:
             elif pending.owner is not self:
                 self._catalogue.on_result(pending, failed, now_ns)
 
-    def _forget_weights(self, gpu: Gpu) -> None:
+    def _forget_weights(self, gpu: Gpu, now_ns: int) -> None:
         for instance in list(gpu.lru.values()):
             instance.advance(InstanceState.COLD)
+            if not instance.model.resident_mask:
+                self._policy.on_cold(instance.model, now_ns)
 
     def _say(self, text: str) -> None:
         self._ledger.effects.append(Say(text))

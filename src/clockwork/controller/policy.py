@@ -84,6 +84,9 @@ class Policy(Protocol):
     def on_warm(self, instance: Instance) -> None:
         """An instance turned out to be warm already."""
 
+    def on_cold(self, model: Model, now_ns: int) -> None:
+        """The last GPU that held a model's weights is gone."""
+
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Evict a warm instance because a client asked for it."""
 

@@ -168,6 +168,9 @@ class Direct:
     def on_client_gone(self, client: Client, now_ns: int) -> None:
         """Its requests are at the worker already; their results are dropped."""
 
+    def on_cold(self, model: Model, now_ns: int) -> None:
+        """The next request has the weights loaded."""
+
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Evict a warm instance because a client asked for it."""
         copies = instance.model.warm_mask.bit_count()

@@ -107,6 +107,9 @@ class Echo:
     def on_client_gone(self, client: Client, now_ns: int) -> None:
         """No request outlives its step."""
 
+    def on_cold(self, model: Model, now_ns: int) -> None:
+        """The next request has the weights loaded."""
+
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Weights are not used, so there is nothing to evict."""
 

@@ -243,6 +243,12 @@ class Infer4:
         for request in queued:
             self._ledger.respond(request, Status.ERROR, now_ns, message="the client left")
 
+    def on_cold(self, model: Model, now_ns: int) -> None:
+        """Requests that wait for this model need its weights somewhere else."""
+        waiting = self._waiting.get(model.model_id)
+        if waiting is not None and waiting.count and waiting.terms is not None:
+            self._claim_load(model, waiting.terms, now_ns)
+
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Evict a warm instance because a client asked for it."""
         self._placement.evict(instance, now_ns)
