@@ -29,6 +29,7 @@ from clockwork.messages.requests import (
     InferRequest,
     InferResponse,
     LoadModelRequest,
+    LoadModelResponse,
     LsRequest,
     LsResponse,
 )
@@ -41,6 +42,10 @@ HELD_MAX: Final = 10_000
 """Infer and LS requests held at once; more are answered at once (chosen)."""
 INITIALIZING: Final = "Controller initializing"
 """The message of status 5 (original)."""
+NO_WORKER: Final = (
+    f"{INITIALIZING}: no worker has reported; start one, or check the controller's worker list"
+)
+"""The message of status 5 for LoadModel."""
 
 
 class Phase(Enum):
@@ -77,7 +82,7 @@ class Startup:
         self._countdown_ns = 0
         # Requests to be bounced: (when, client, request), oldest first.
         self._held: deque[tuple[int, ClientId, InferRequest | LsRequest]] = deque()
-        # LoadModel requests that came while workers were queried.
+        # LoadModel requests that came while workers were queried; answered when that takes long.
         self._early: list[tuple[ClientId, LoadModelRequest]] = []
 
     @property
@@ -139,6 +144,7 @@ class Startup:
         if not self._fleet.is_complete and not (is_late and ready):
             if is_late:
                 self._began_at_ns = now_ns
+                self._bounce_early()
             return
         for worker in self._cluster.workers:
             if not worker.is_ready:
@@ -151,6 +157,15 @@ class Startup:
         early, self._early = self._early, []
         for client_id, request in early:
             self.load(client_id, request, now_ns)
+
+    def _bounce_early(self) -> None:
+        """Answer the LoadModel requests that nobody is there to carry out."""
+        for client_id, request in self._early:
+            response = LoadModelResponse(
+                request.user_request_id, Status.INITIALIZING, NO_WORKER, 0, None
+            )
+            self._ledger.effects.append(ToClient(client_id, response, b""))
+        self._early.clear()
 
     def _begin_loading(self, now_ns: int) -> None:
         if self.phase is Phase.WAITING:
