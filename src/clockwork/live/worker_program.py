@@ -195,6 +195,9 @@ class WorkerProgram:
             # At once: a next controller must not get what this one asked for.
             self._batch.append(ControllerLost())
             self._deliver()
+        elif connection.hello is None:
+            # A stranger; controllers that are refused have a line of their own.
+            say(f"Closing connection {connection.peer}, reason: {reason}")
 
     # Private.
 
