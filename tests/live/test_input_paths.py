@@ -1,7 +1,5 @@
 """The ways of an input to a device: raw, as an LZ4 block, made up by the controller, not at all."""
 
-from collections.abc import Iterator
-
 import lz4.block
 import numpy as np
 import pytest
@@ -23,11 +21,11 @@ IMAGE = np.linspace(0, 1, 64, dtype=np.float32).round(1).reshape(1, 8, 8)
 
 
 @pytest.fixture
-def digits(system: System, zoo: Zoo) -> Iterator[clockwork.Model]:
+def digits(system: System, zoo: Zoo) -> clockwork.Model:
     """The digits model on a real worker."""
     system.worker("--weights-cache-size=64MiB")
     system.controller()
-    yield system.connect().load_model(str(zoo.directory("digits")))
+    return system.connect().load_model(str(zoo.directory("digits")))
 
 
 def test_compressed_inputs_give_the_same_answers(system: System, digits: clockwork.Model) -> None:
