@@ -50,6 +50,7 @@ from clockwork.messages.requests import (
 )
 from clockwork.messages.role import Wakeup
 from clockwork.messages.status import Status
+from clockwork.parts.pace import Pace
 from clockwork.parts.timers import Timers
 from clockwork.units import FOREVER_NS, MS, SECOND, format_duration
 
@@ -86,12 +87,11 @@ class ClientRole:
         Args:
             sends_inputs: False sends requests without input, as CLOCKWORK_DISABLE_INPUTS=1.
             interval_ns: between lines on the console.
-            grain_ns: least time between two wake-ups for sending. Live shells pay for each one;
-                what is sent later for it shows in the latencies.
+            grain_ns: least time between two wake-ups for sending, on average (`parts.pace`). Live
+                shells pay for each one; what is sent later for it shows in the latencies.
         """
-        self._grain_ns = grain_ns
-        # When requests were last sent, and when the role wants to be woken for sending more.
-        self._sent_at_ns = 0
+        self._pace = Pace(grain_ns)
+        # When the role wants to be woken for sending.
         self._send_at_ns = FOREVER_NS
         self._workload = workload
         self._interval_ns = interval_ns
@@ -142,7 +142,7 @@ class ClientRole:
                     pass
         self._advance(now_ns)
         if effects:
-            self._sent_at_ns = now_ns
+            self._pace.note(now_ns)
         self._plan_sending(now_ns)
         return effects
 
@@ -297,7 +297,7 @@ class ClientRole:
         """
         next_ns = self._streams.next_ns
         if not now_ns < self._send_at_ns or not next_ns <= self._send_at_ns < FOREVER_NS:
-            self._send_at_ns = max(next_ns, self._sent_at_ns + self._grain_ns)
+            self._send_at_ns = max(next_ns, self._pace.next_ns)
 
     def _send(self, index: int, when_ns: int) -> None:
         stream, models = self._streams.running[index], self._models

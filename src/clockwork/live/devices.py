@@ -20,7 +20,7 @@ Source: SPEC 5.1, 5.9; clockwork: src/clockwork/worker.cpp, src/clockwork/dummy/
 import asyncio
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Final, Protocol
 
 from clockwork.engines.emulated import EmulatedEngine
 from clockwork.engines.engine import EngineError
@@ -40,8 +40,13 @@ from clockwork.messages.worker_io import (
     WorkerEvent,
     WorkerSay,
 )
-from clockwork.units import FOREVER_NS
+from clockwork.parts.pace import Pace
+from clockwork.units import FOREVER_NS, US
 from clockwork.worker.core import WorkerRole
+
+STEP_NS: Final = 250 * US
+"""Between two wake-ups of emulated devices, on average. A result that waits for it is late by less
+than the promise allows, and 15,000 of them per second cost a third less."""
 
 Emit = Callable[[SendResult | WorkerSay], None]
 """Takes what leaves the worker, in order; called on the loop's thread."""
@@ -85,6 +90,7 @@ class EmulatedDevices:
         self._handled_ns = 0
         self._is_closed = False
         self._timer = PreciseTimer(asyncio.get_running_loop(), self._on_timer)
+        self._pace = Pace(STEP_NS)
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
@@ -111,6 +117,7 @@ class EmulatedDevices:
             return
         try:
             at_ns = now_ns()
+            self._pace.note(at_ns)
             self._advance(at_ns)
             if events:
                 self._handle(events, at_ns)
@@ -175,6 +182,6 @@ class EmulatedDevices:
             self._is_idle.set()
         next_ns = self._next_ns()
         if next_ns < FOREVER_NS:
-            self._timer.arm(next_ns)
+            self._timer.arm(max(next_ns, self._pace.next_ns))
         else:
             self._timer.disarm()
