@@ -1,73 +1,18 @@
 """Every named workload: its models, rates, split and end, with a fixed seed."""
 
-from array import array
 from collections import Counter
 
 import pytest
+from catalogue_stage import NEEDED, TRACE, ZOO, made, per_second, played, replays
 from client_stage import ClientWorld
 
-from clockwork.client.azure import Trace, TraceFunction, ordered
+from clockwork.client.azure import Trace
 from clockwork.client.catalogue import WORKLOADS, find_workload
 from clockwork.client.named import RESNET50, NamedWorkload, Setting, Value, Values
 from clockwork.client.paper_workloads import LEAD_IN
-from clockwork.client.workload import ClosedLoop, Poisson, Recorded, TraceReplay, Workload
+from clockwork.client.workload import ClosedLoop, Poisson
 from clockwork.errors import ConfigurationError
-from clockwork.units import MINUTE, MS, SECOND
-
-ZOO = {name: f"/zoo/{name}" for name in ("alexnet", "densenet", RESNET50)}
-TRACE = Trace(
-    source="test trace",
-    period_ns=4 * MINUTE,
-    functions=ordered(
-        [
-            TraceFunction(f"f{index}", "http", 4 * count, TraceReplay(array("I", [count] * 4)))
-            for index, count in enumerate((600, 60, 6000, 6, 0 + 1))
-        ]
-    ),
-)
-SLO_VALUES: dict[str, Value] = {
-    "slo-start": 2,
-    "slo-end": 30.0,
-    "slo-factor": 1.5,
-    "slo-op": "mul",
-    "period": 5.0,
-}
-NEEDED: dict[str, dict[str, Value]] = {
-    "simple-parametric": {"model-count": 5, "clients": 2, "concurrency": 3, "requests": 20},
-    "poisson-open-loop": {"n": 4, "rate": 200.0},
-    "scalability-exp-1": {
-        "n": 2, "min": 10.0, "max": 35.0, "factor": 2.0, "op": "mul", "period": 1.0,
-    },
-    "gamma": {"n": 2, "rate": 100.0},
-    "zipf": {"n": 10, "rate": 1000.0, "cold": 5},
-    "slo-exp-1": {"model": RESNET50, "copies": 2, "dist": "poisson", "rate": 50.0, **SLO_VALUES},
-    "slo-exp-2": {
-        "model": RESNET50, "copies-fg": 2, "dist": "fixed-rate", "rate-fg": 50.0, **SLO_VALUES,
-        "copies-bg": 3, "conc-bg": 4, "slo-bg": 0.0,
-    },
-    "azure_scalability_exp": {
-        "workers": 8, "min": 0.1, "max": 0.3, "inc": 1.5, "period": 5.0, "memfactor": 1,
-    },
-    "bursty_experiment": {"n": 20},
-}  # fmt: skip
-"""Values for parameters without a default, and one that is smaller than the default."""
-
-
-def made(name: str, *, chosen: tuple[str, ...] = (), seed: int = 0, **given: Value) -> Workload:
-    """Return a named workload for the small zoo and trace above."""
-    values = NEEDED.get(name, {}) | {key.replace("_", "-"): value for key, value in given.items()}
-    setting = Setting(zoo=ZOO, chosen=chosen, trace=TRACE, seed=seed)
-    return WORKLOADS[name].make(values, setting)
-
-
-def played(name: str, seconds: float, **given: Value) -> ClientWorld:
-    """Return a world in which a named workload has run."""
-    return ClientWorld(made(name, **given), latency_ns=10 * MS).run(round(seconds * SECOND))
-
-
-def per_second(world: ClientWorld, model: int, seconds: float) -> float:
-    """Return the requests per second for one model."""
-    return sum(send.model == model for send in world.sends) / seconds
+from clockwork.units import MINUTE, MS
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -239,7 +184,8 @@ def test_bursty_experiment_spreads_one_rate_over_ever_more_models() -> None:
     workload = made("bursty_experiment", n=250)
     assert [each.copies for each in workload.models] == [100, 100, 50, 1]
     assert workload.notes[:3] == ("Loading 0:100", "Loading 100:200", "Loading 200:250")
-    counts = [stream.arrivals.counts for stream in workload.streams[:-1]]  # type: ignore[union-attr]
+    counts = [each.counts for each in replays(workload)]
+    assert len(counts) == 250
     assert {len(each) for each in counts} == {LEAD_IN + 250}
     for interval in range(LEAD_IN + 250):
         column = [each[interval] for each in counts]
@@ -256,103 +202,6 @@ def test_bursty_experiment_has_a_minor_model_throughout() -> None:
     majors = [at for stream in range(20) for at in world.arrivals_s(stream)]
     assert min(majors) >= 300
     assert sum(301 <= at < 305 for at in majors) == pytest.approx(4000, rel=0.06)
-
-
-@pytest.mark.parametrize(("factor", "copies"), [(1, 3), (2, 13), (3, 29), (4, 66)])
-def test_azure_loads_models_by_memory_load_factor(factor: int, copies: int) -> None:
-    """Copies of each zoo model, or many of one."""
-    workload = made("azure", memory_load_factor=factor)
-    assert [each.copies for each in workload.models] == [copies] * 3
-    assert f"Using {3 * copies} models ({copies} copies of 3 models)" in workload.notes
-    assert f"Loading alexnet x{copies}" in workload.notes
-    single = made("azure", memory_load_factor=factor, use_all=0)
-    assert single.model_count == {1: 200, 2: 800, 3: 1800, 4: 3600}[factor]
-
-
-def test_azure_scales_by_workers_and_load() -> None:
-    """The rate is load factor x 0.125 x workers times the trace."""
-    world = played("azure", 60, num_workers=8, load_factor=0.5, memory_load_factor=1)
-    assert len(world.sends) == pytest.approx(0.5 * TRACE.total / 4, rel=0.05)
-    per_function = Counter(send.request.user_id for send in world.sends)
-    assert per_function[0] == pytest.approx(3000, rel=0.1)
-    assert per_function[1] == pytest.approx(300, rel=0.2)
-
-
-def test_azure_puts_blocks_of_functions_on_shuffled_models() -> None:
-    """With fewer models than functions, neighbours in popularity share a model."""
-    workload = made("azure", memory_load_factor=1, resample=90, seed=3)
-    models = [stream.models[0] for stream in workload.streams]
-    assert sorted(set(models)) == list(range(9))
-    assert [models[index * 10] for index in range(9)] != list(range(9))
-    assert all(len(set(models[index * 10 : index * 10 + 10])) == 1 for index in range(9))
-
-
-def test_azure_randomises_the_start_on_request() -> None:
-    """Position 7 of the original's parameters starts each function anywhere."""
-    assert {stream.arrivals.start for stream in made("azure").streams} == {0}  # type: ignore[union-attr]
-    random = made("azure", randomise=1)
-    assert {stream.arrivals.start for stream in random.streams} == {None}  # type: ignore[union-attr]
-
-
-def test_azure_totals_equal_the_trace_when_replayed_exactly() -> None:
-    """A single exact pass at scale 1, compressed in time, has each function's total."""
-    workload = made(
-        "azure", num_workers=8, memory_load_factor=1, once=True, exact=True, stretch=0.01
-    )
-    world = ClientWorld(workload).run(60 * SECOND)
-    assert world.finished is not None
-    totals = Counter(send.request.user_id for send in world.sends)
-    assert [totals[index] for index in range(5)] == [each.total for each in TRACE.functions]
-
-
-def test_azure_scalability_exp_multiplies_the_load_until_its_end() -> None:
-    """From 0.1 by 1.5 beyond 0.3: three steps, and the last one is applied."""
-    world = played("azure_scalability_exp", 60)
-    assert [line for line in world.lines if "scale_factor" in line or "Term" in line] == [
-        ">>>> Updating scale_factor to 0.15",
-        ">>>> Updating scale_factor to 0.225",
-        ">>>> Updating scale_factor to 0.3375",
-        "Terminating engine",
-    ]
-    rates = [sum(5 * k < at <= 5 * k + 5 for at in world.arrivals_s()) / 5 for k in range(3)]
-    whole = TRACE.total / 240
-    assert rates == pytest.approx([0.1 * whole, 0.15 * whole, 0.225 * whole], rel=0.25)
-
-
-def test_azure_half_spreads_3100_models_over_the_zoo() -> None:
-    """Copies differ by at most one."""
-    copies = [each.copies for each in made("azure_half").models]
-    assert sum(copies) == 3100
-    assert max(copies) - min(copies) <= 1
-
-
-def test_azure_small_and_fast_take_models_in_turn() -> None:
-    """Function i asks for model i modulo nine; the fast one plays a minute in a second."""
-    small, fast = made("azure_small", resample=20), made("azure_fast", resample=20)
-    assert [stream.models[0] for stream in small.streams] == [index % 9 for index in range(20)]
-    assert {stream.arrivals.interval_ns for stream in small.streams} == {MINUTE}  # type: ignore[union-attr]
-    assert {stream.arrivals.interval_ns for stream in fast.streams} == {SECOND}  # type: ignore[union-attr]
-    assert {stream.arrivals.start for stream in fast.streams} == {None}  # type: ignore[union-attr]
-
-
-def test_azure_single_replays_the_busiest_function() -> None:
-    """One model gets 6,000 requests per minute."""
-    world = played("azure_single", 30)
-    assert made("azure_single").model_count == 1
-    assert len(world.sends) / 30 == pytest.approx(100, rel=0.1)
-
-
-def test_a_recorded_trace_is_replayed_call_by_call() -> None:
-    """Offsets are stretched, copies scaled, and a single pass ends."""
-    function = TraceFunction("f", "", 3, Recorded((0, SECOND, 2 * SECOND), MINUTE))
-    trace = Trace("recorded", MINUTE, (function,))
-    workload = WORKLOADS["azure"].make(
-        {"num-workers": 8, "memory-load-factor": 1, "stretch": 0.5, "once": True},
-        Setting(zoo=ZOO, trace=trace),
-    )
-    world = ClientWorld(workload).run(60 * SECOND)
-    assert world.arrivals_s() == [0.0, 0.5, 1.0]
-    assert world.finished is not None
 
 
 def test_chosen_models_take_the_place_of_a_workloads_own() -> None:
