@@ -10,6 +10,7 @@ Source: clockwork 3.2, 3.4. The original knows one phase of loading and crashes 
 disagree.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -17,7 +18,8 @@ from msgspec import Struct
 from clockwork.controller.cluster import Cluster, InstanceState, Model, Worker
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger, PendingOrder
-from clockwork.controller.load_jobs import LoadJob, LoadQueues, disagreement
+from clockwork.controller.load_jobs import LoadJob, LoadQueues, are_alike, disagreement
+from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
 from clockwork.messages.actions import (
     ActionFailed,
@@ -25,9 +27,10 @@ from clockwork.messages.actions import (
     Result,
     UnloadModel,
 )
-from clockwork.messages.controller_io import ToClient
+from clockwork.messages.controller_io import Say, ToClient
 from clockwork.messages.ids import ClientId, ModelId, WorkerId
 from clockwork.messages.models import ModelInfo
+from clockwork.messages.remembered import Remembered
 from clockwork.messages.requests import (
     DoneResponse,
     EvictRequest,
@@ -65,19 +68,32 @@ class Catalogue:
     """Registers and removes models."""
 
     def __init__(
-        self, config: ControllerConfig, cluster: Cluster, ledger: Ledger, policy: Policy
+        self,
+        *,
+        config: ControllerConfig,
+        cluster: Cluster,
+        ledger: Ledger,
+        policy: Policy,
+        notebook: Notebook,
     ) -> None:
         self._config = config
         self._cluster = cluster
         self._ledger = ledger
         self._policy = policy
+        self._notebook = notebook
         self._next_id = 0
+        # Models that were unloaded, by id, as far as they are known: those below the first number
+        # that the last controller did not leave behind, and those of this one's own time.
+        self._old_ids_end = 0
+        self._removed: set[ModelId] = set()
         self._queues = LoadQueues(config, ledger)
         self._unloads: list[_UnloadJob] = []
         # Client loads that have not been answered.
         self._open_loads = 0
         # Models that a late worker could not load, with the worker, until the next try.
-        self._retries: Timers[tuple[WorkerId, ModelId]] = Timers()
+        self._retries: Timers[tuple[WorkerId, Iterable[ModelId]]] = Timers()
+        # Why late workers could not load the last model that they could not load.
+        self._told: dict[WorkerId, str] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -88,6 +104,17 @@ class Catalogue:
     def wakeup_ns(self) -> int | None:
         """When a worker is to try again to load a model that others have."""
         return self._retries.next_ns
+
+    @property
+    def is_settled(self) -> bool:
+        """True if every client has the answer to its LoadModel or UnloadModel."""
+        return not self._open_loads and not self._unloads
+
+    def restore(self, remembered: Remembered) -> None:
+        """Offer the models of the last controller, under their ids."""
+        for info in remembered.models:
+            self._register(info)
+        self._next_id = self._old_ids_end = remembered.next_model_id
 
     def load(self, client_id: ClientId, request: LoadModelRequest) -> None:
         """Begin a client's LoadModel; it is answered when all workers have answered."""
@@ -148,7 +175,7 @@ class Catalogue:
                 self._remove_everywhere(job, now_ns)
         self._unloads = [job for job in self._unloads if job.open is None or job.open]
         while (retry := self._retries.pop_due(now_ns)) is not None:
-            self._bring_if_missing(*retry)
+            self._bring(*retry)
 
     def on_result(self, pending: PendingOrder, result: Result, now_ns: int) -> None:
         """Take in the result of a LoadModel or UnloadModel action."""
@@ -156,9 +183,8 @@ class Catalogue:
         if isinstance(owner, LoadJob):
             self._queues.ended(pending.worker_id)
             self._note_load(owner, pending.worker_id, result)
-            is_late = owner.client_id is None and isinstance(result, ActionFailed)
-            if is_late and self._cluster.workers[pending.worker_id].is_ready:
-                self._retries.set(now_ns + RETRY_NS, (pending.worker_id, owner.model_id))
+            if owner.client_id is None and isinstance(result, ActionFailed):
+                self._try_again_later(owner, pending.worker_id, result.message, now_ns)
         elif isinstance(owner, _UnloadJob):
             assert owner.open is not None
             owner.open.discard(pending.worker_id)
@@ -169,14 +195,13 @@ class Catalogue:
         for info in models:
             self._next_id = max(self._next_id, info.model_id + 1)
             known = self._cluster.models.get(info.model_id)
-            if known is None:
-                known = self._register(info)
-            if known.info.source == info.source and not known.is_unloading:
+            if known is None and not self._was_removed(info.model_id):
+                known = self._note(self._register(info))
+            if known and known.info.source == info.source and not known.is_unloading:
                 self._found_on(known, worker)
             else:
                 self._unload_on(worker.worker_id, info.model_id)
-        for model_id in sorted(self._cluster.models):
-            self._bring_if_missing(worker.worker_id, model_id)
+        self._bring(worker.worker_id, sorted(self._cluster.models))
 
     def worker_lost(self, worker_id: WorkerId) -> None:
         """Forget the loads that wait for a worker: nobody is going to carry them out."""
@@ -211,40 +236,70 @@ class Catalogue:
     def _finish_load(self, job: LoadJob) -> None:
         """Register a model that all workers have, or roll it back and say why."""
         failure = job.failure or disagreement(job, self._cluster)
-        if job.client_id is None and self._known(job.model_id) is None:
-            failure = "the model was unloaded meanwhile"
+        if job.client_id is None:
+            self._finish_late(job, is_good=failure is None)
+            return
         if failure is not None:
             for worker_id in job.done:
-                for copy in range(job.copies):
-                    self._unload_on(worker_id, ModelId(job.model_id + copy))
-            if job.client_id is not None and self._next_id == job.model_id + job.copies:
+                for model_id in job.model_ids:
+                    self._unload_on(worker_id, ModelId(model_id))
+            if self._next_id == job.model_ids.stop:
                 self._next_id = job.model_id
         else:
             self._register_copies(job)
-        if job.client_id is not None:
-            self._open_loads -= 1
-            status = Status.SUCCESS if failure is None else Status.ERROR
-            self._answer_load(job.client_id, job.user_request_id, status, failure or "", job)
+        self._open_loads -= 1
+        status = Status.SUCCESS if failure is None else Status.ERROR
+        self._answer_load(job.client_id, job.user_request_id, status, failure or "", job)
+
+    def _finish_late(self, job: LoadJob, *, is_good: bool) -> None:
+        """Use what a late worker has loaded, as far as others still have the same."""
+        for worker_id, profile in job.done.items():
+            for model_id in map(ModelId, job.model_ids):
+                model = self._known(model_id)
+                if is_good and model is not None and are_alike(profile, model.profile):
+                    self._found_on(model, self._cluster.workers[worker_id])
+                else:
+                    self._unload_on(worker_id, model_id)
+
+    def _try_again_later(
+        self, job: LoadJob, worker_id: WorkerId, message: str, now_ns: int
+    ) -> None:
+        """Have a late worker try again to load what it could not load; say so once."""
+        if not self._cluster.workers[worker_id].is_ready:
+            return
+        self._retries.set(now_ns + RETRY_NS, (worker_id, tuple(map(ModelId, job.model_ids))))
+        text = f"Worker {worker_id} cannot load {job.path}, trying again: {message}"
+        if self._told.get(worker_id) != text:
+            self._told[worker_id] = text
+            self._ledger.effects.append(Say(text))
 
     def _register_copies(self, job: LoadJob) -> None:
         profile = next(iter(job.done.values()))
-        for copy in range(job.copies):
-            model_id = ModelId(job.model_id + copy)
+        for model_id in map(ModelId, job.model_ids):
             model = self._cluster.models.get(model_id)
             if model is None:
-                model = self._register(ModelInfo(model_id, job.path, profile))
+                model = self._note(self._register(ModelInfo(model_id, job.path, profile)))
             for worker_id in job.done:
                 self._found_on(model, self._cluster.workers[worker_id])
-            for worker in self._cluster.workers:
-                # It connected after the load was begun.
-                if job.client_id is not None:
-                    self._bring_if_missing(worker.worker_id, model_id)
+        for worker in self._cluster.workers:
+            # Those that connected after the load was begun.
+            self._bring(worker.worker_id, map(ModelId, job.model_ids))
 
     def _register(self, info: ModelInfo) -> Model:
         model = Model(info, batch_max=self._config.max_batch, exec_max_ns=self._config.max_exec_ns)
         self._cluster.models[info.model_id] = model
+        self._notebook.restore_load(model)
         self._policy.on_model(model)
         return model
+
+    def _note(self, model: Model) -> Model:
+        """Have a new model remembered, and return it."""
+        self._notebook.note_model(model, self._next_id)
+        return model
+
+    def _was_removed(self, model_id: ModelId) -> bool:
+        """Return whether a model that is not there was there once."""
+        return model_id < self._old_ids_end or model_id in self._removed
 
     def _found_on(self, model: Model, worker: Worker) -> None:
         """A worker has a model in host memory: its GPUs with enough pages can take it."""
@@ -253,26 +308,23 @@ class Catalogue:
             if gpu.pages >= model.pages:
                 model.on_workers_mask |= gpu.bit
 
-    def _bring_if_missing(self, worker_id: WorkerId, model_id: ModelId) -> None:
-        """Have a connected worker load a model that others have, unless it has it as well."""
-        worker, model = self._cluster.workers[worker_id], self._cluster.models.get(model_id)
-        if model is None or model.is_unloading:
-            return
-        if worker.is_ready and model_id not in worker.models:
-            self._bring_to(worker, model)
-
-    def _bring_to(self, worker: Worker, model: Model) -> None:
-        """Have a worker load a model that others have."""
-        job = LoadJob(
-            client_id=None,
-            user_request_id=0,
-            path=model.info.source,
-            model_id=model.model_id,
-            copies=1,
-            open={worker.worker_id},
-            done={},
-        )
-        self._queues.put(worker.worker_id, job)
+    def _bring(self, worker_id: WorkerId, model_ids: Iterable[ModelId]) -> None:
+        """Have a connected worker load those of some models, ascending, that it lacks."""
+        worker, models = self._cluster.workers[worker_id], self._cluster.models
+        job: LoadJob | None = None
+        for model_id in model_ids if worker.is_ready else ():
+            model = models.get(model_id)
+            if model is None or model.is_unloading or model_id in worker.models:
+                continue
+            # Copies that are loaded together share code and host memory.
+            if job and job.path == model.info.source and job.model_ids.stop == model_id:
+                job.copies += 1
+                continue
+            if job is not None:
+                self._queues.put(worker_id, job)
+            job = LoadJob(None, 0, model.info.source, model_id, 1, {worker_id}, {})
+        if job is not None:
+            self._queues.put(worker_id, job)
 
     def _unload_on(self, worker_id: WorkerId, model_id: ModelId) -> None:
         action_id = self._ledger.next_action_id()
@@ -289,6 +341,8 @@ class Catalogue:
             model.on(gpu).advance(InstanceState.COLD)
             self._policy.on_pages_freed(gpu)
         del self._cluster.models[model.model_id]
+        self._removed.add(model.model_id)
+        self._notebook.note_removal(model.model_id, self._next_id)
         for worker in self._cluster.workers:
             if model.model_id in worker.models:
                 worker.models.discard(model.model_id)

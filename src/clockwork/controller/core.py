@@ -16,6 +16,7 @@ from typing import Final
 from clockwork.controller.catalogue import Catalogue
 from clockwork.controller.cluster import Cluster
 from clockwork.controller.config import ControllerConfig
+from clockwork.controller.ending import Ending
 from clockwork.controller.fleet import Fleet
 from clockwork.controller.ledger import (
     Ledger,
@@ -25,6 +26,7 @@ from clockwork.controller.ledger import (
     PendingLoad,
     PendingOrder,
 )
+from clockwork.controller.notebook import Notebook
 from clockwork.controller.policies.infer4 import Infer4
 from clockwork.controller.policy import Policy
 from clockwork.controller.printing import (
@@ -50,12 +52,15 @@ from clockwork.messages.controller_io import (
     FromClient,
     FromWorker,
     Say,
+    StopAsked,
     ToClient,
     ToWorker,
     WorkerConnected,
+    WorkerLeaving,
     WorkerLost,
 )
 from clockwork.messages.ids import ClientId, RequestId
+from clockwork.messages.remembered import Remembered
 from clockwork.messages.requests import (
     EvictRequest,
     InferRequest,
@@ -85,6 +90,7 @@ class ControllerRole:
         *,
         make_policy: PolicyFactory = Infer4,
         make_input: MakeInput | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         """Begin with no worker connected.
 
@@ -94,6 +100,8 @@ class ControllerRole:
             make_policy: makes the policy.
             make_input: makes inputs for requests that have none (`generate_inputs`); None leaves
                 that to the workers.
+            remembered: what the last controller left, empty for the first one; None: the shell
+                keeps nothing, so nothing is told.
         """
         self._config = config
         self._cluster = Cluster(worker_count)
@@ -106,20 +114,38 @@ class ControllerRole:
             policy=self._policy,
             make_input=make_input,
         )
-        self._catalogue = Catalogue(config, self._cluster, self._ledger, self._policy)
+        self._notebook = Notebook(self._cluster, is_kept=remembered is not None)
+        self._catalogue = Catalogue(
+            config=config,
+            cluster=self._cluster,
+            ledger=self._ledger,
+            policy=self._policy,
+            notebook=self._notebook,
+        )
         self._fleet = Fleet(
             config=config,
             cluster=self._cluster,
             ledger=self._ledger,
             policy=self._policy,
             catalogue=self._catalogue,
+            notebook=self._notebook,
         )
+        if remembered is not None:
+            self._notebook.open(remembered)
+            self._catalogue.restore(remembered)
+            self._fleet.expect(remembered.workers)
         self._startup = Startup(
             config=config,
             cluster=self._cluster,
             ledger=self._ledger,
             fleet=self._fleet,
             catalogue=self._catalogue,
+        )
+        self._ending = Ending(
+            ledger=self._ledger,
+            catalogue=self._catalogue,
+            startup=self._startup,
+            notebook=self._notebook,
         )
         # Results that nobody waited for, by reason.
         self.strays: Counter[str] = Counter()
@@ -129,6 +155,8 @@ class ControllerRole:
             FromWorker: self._on_from_worker,
             ClientLost: self._on_client_lost,
             WorkerConnected: self._on_worker_connected,
+            WorkerLeaving: self._on_worker_leaving,
+            StopAsked: self._on_stop_asked,
             WorkerLost: self._on_worker_lost,
             Wakeup: self._on_wakeup,
         }
@@ -151,7 +179,7 @@ class ControllerRole:
     @property
     def wakeup_ns(self) -> int | None:
         """The earliest instant at which it wants to be woken."""
-        times = [self._policy.wakeup_ns, self._startup.wakeup_ns]
+        times = [self._policy.wakeup_ns, self._startup.wakeup_ns, self._notebook.wakeup_ns]
         if self.is_serving:
             times.append(self._catalogue.wakeup_ns)
         if self._ledger.pending:
@@ -169,9 +197,11 @@ class ControllerRole:
             self._give_up_overdue(now_ns)
         if self._startup.phase is not Phase.SERVING:
             self._startup.plan(now_ns)
+            self._finish_step(now_ns)
             return self._narrated(self._ledger.take_effects(), now_ns)
         self._catalogue.plan(now_ns)
         self._policy.plan(now_ns)
+        self._finish_step(now_ns)
         return self._ledger.take_effects()
 
     def check(self) -> None:
@@ -186,6 +216,20 @@ class ControllerRole:
             if request_id in client.requests:
                 return self._ledger.story(client.requests[request_id])
         return f"request {request_id} is not open: it was answered, or never arrived"
+
+    def _finish_step(self, now_ns: int) -> None:
+        """Say what follows from all that was decided."""
+        self._fleet.plan()
+        remember = self._notebook.take(now_ns)
+        if remember is not None:
+            self._ledger.effects.append(remember)
+        if self._ending.is_awaited:
+            self._ending.plan()
+
+    def _on_stop_asked(self, event: StopAsked, now_ns: int) -> None:
+        # From now on requests do not come past the ending.
+        self._on_event[FromClient] = self._ending.on_from_client
+        self._ending.begin()
 
     def _on_wakeup(self, event: Wakeup, now_ns: int) -> None:
         """Nothing to take in."""
@@ -237,6 +281,9 @@ class ControllerRole:
     def _on_worker_connected(self, event: WorkerConnected, now_ns: int) -> None:
         self._fleet.connected(event.worker_id)
 
+    def _on_worker_leaving(self, event: WorkerLeaving, now_ns: int) -> None:
+        self._fleet.leaving(event.worker_id, event.reason, now_ns)
+
     def _on_worker_lost(self, event: WorkerLost, now_ns: int) -> None:
         self._fleet.lost(event.worker_id, event.reason, now_ns)
 
@@ -256,8 +303,10 @@ class ControllerRole:
         policy, received_ns = self._policy, event.at_ns
         if isinstance(pending, PendingInfer) and isinstance(result, InferDone):
             policy.on_infer(pending, result, event.payload, received_ns=received_ns, now_ns=now_ns)
+            self._notebook.note_result(pending, now_ns)
         elif isinstance(pending, PendingLoad) and isinstance(result, LoadWeightsDone):
             policy.on_load(pending, result, received_ns=received_ns, now_ns=now_ns)
+            self._notebook.note_result(pending, now_ns)
         elif isinstance(pending, PendingEvict) and isinstance(result, EvictWeightsDone):
             policy.on_evict(pending, result, received_ns=received_ns, now_ns=now_ns)
         elif isinstance(pending, PendingOrder):

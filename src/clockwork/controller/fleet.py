@@ -13,6 +13,8 @@ Workers that nobody named before may join at any time; their GPUs are used up to
 Not here: LoadModel requests of clients (``catalogue.py``).
 """
 
+from collections.abc import Sequence
+
 from clockwork.controller.catalogue import Catalogue
 from clockwork.controller.cluster import Cluster, Gpu, InstanceState, Worker
 from clockwork.controller.config import ControllerConfig
@@ -23,6 +25,7 @@ from clockwork.controller.ledger import (
     PendingLoad,
     PendingOrder,
 )
+from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
 from clockwork.messages.actions import (
     ActionFailed,
@@ -48,12 +51,14 @@ class Fleet:
         ledger: Ledger,
         policy: Policy,
         catalogue: Catalogue,
+        notebook: Notebook,
     ) -> None:
         self._config = config
         self._cluster = cluster
         self._ledger = ledger
         self._policy = policy
         self._catalogue = catalogue
+        self._notebook = notebook
         # GPUs that may still be taken into use.
         self._gpus_left = config.max_gpus
         # Workers of the controller's own list whose state was never read: they share what is left.
@@ -66,6 +71,11 @@ class Fleet:
         """True if there are workers, and every one has reported its state."""
         workers = self._cluster.workers
         return bool(workers) and all(worker.is_ready for worker in workers)
+
+    def expect(self, worker_ids: Sequence[WorkerId]) -> None:
+        """Know of workers that had joined the last controller: they will come back."""
+        for worker_id in worker_ids:
+            self._cluster.make_place_for(worker_id)
 
     def connected(self, worker_id: WorkerId) -> None:
         """Ask a worker that connected for its state."""
@@ -139,6 +149,7 @@ class Fleet:
             gpu.pages = gpu.free_pages = reported[gpu.gpu_id].cache_pages
             self._cluster.up_mask |= gpu.bit
         self._catalogue.worker_joined(worker, state.models)
+        self._notebook.restore_worker(worker)
         for gpu in gpus:
             self._take_warm(gpu, reported[gpu.gpu_id])
             self._policy.on_gpu_up(gpu)

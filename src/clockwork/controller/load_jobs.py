@@ -33,6 +33,11 @@ class LoadJob(Struct, eq=False):
     # The first failure's message.
     failure: str | None = None
 
+    @property
+    def model_ids(self) -> range:
+        """The ids of all copies."""
+        return range(self.model_id, self.model_id + self.copies)
+
 
 class LoadQueues:
     """Jobs that wait for a place at their workers, and how many each worker has under way."""
@@ -89,7 +94,7 @@ def disagreement(job: LoadJob, cluster: Cluster) -> str | None:
     if not job.done:
         return "the workers left while they were loading it; try again"
     first, *others = job.done.values()
-    if any(_shape_of(profile) != _shape_of(first) for profile in others):
+    if not all(are_alike(profile, first) for profile in others):
         return f"workers hold different models at {job.path}; make them the same"
     pages_max = max((gpu.pages for id_ in job.done for gpu in cluster.workers[id_].gpus), default=0)
     if first.weights_pages > pages_max:
@@ -100,6 +105,13 @@ def disagreement(job: LoadJob, cluster: Cluster) -> str | None:
     return None
 
 
-def _shape_of(profile: ModelProfile) -> tuple[object, ...]:
-    """Return what workers must agree on: everything but the measured times."""
-    return profile.inputs, profile.outputs, profile.weights_pages
+def are_alike(one: ModelProfile, other: ModelProfile) -> bool:
+    """Return whether two workers hold the same model, as far as profiles tell.
+
+    Measured times may differ, and what depends on them (the batch sizes that are of use).
+    """
+    return (one.inputs, one.outputs, one.weights_pages) == (
+        other.inputs,
+        other.outputs,
+        other.weights_pages,
+    )

@@ -10,6 +10,10 @@ Infer and LS that arrive before SERVING are held and answered with status 5, at 
 `bounce_after_ns`: this keeps impatient clients from spinning; the client library asks again.
 LoadModel requests that arrive while workers are being queried wait until they have reported.
 
+A controller that remembers models (`Catalogue.restore`) serves as soon as all of them are on
+workers: it waits for no LoadModel, and after `REMEMBERED_WAIT_NS` for no further worker and no
+further model. A fixed set of models is loaded in a load phase all the same.
+
 Not here: how models are loaded (``catalogue.py``) and workers read (``fleet.py``).
 """
 
@@ -32,12 +36,15 @@ from clockwork.messages.requests import (
     LoadModelResponse,
     LsRequest,
     LsResponse,
+    Request,
 )
 from clockwork.messages.status import Status
 from clockwork.units import SECOND
 
 WORKERS_WAIT_NS: Final = 10 * SECOND
 """How long to wait for workers before starting with those that are there (chosen)."""
+REMEMBERED_WAIT_NS: Final = 1 * SECOND
+"""The same if models are remembered (chosen: half of the time after which users want answers)."""
 HELD_MAX: Final = 10_000
 """Infer and LS requests held at once; more are answered at once (chosen)."""
 INITIALIZING: Final = "Controller initializing"
@@ -75,6 +82,9 @@ class Startup:
         self._fleet = fleet
         self._catalogue = catalogue
         self.phase = Phase.QUERYING
+        self._is_restart = bool(cluster.models) and not config.is_model_set_fixed
+        # True when a restarted controller serves what it has, even if it is not all.
+        self._is_overdue = False
         # None before the first step.
         self._began_at_ns: int | None = None
         self._last_activity_ns = 0
@@ -90,11 +100,19 @@ class Startup:
         """When a phase, a countdown line or a bounce is due."""
         times = [self._held[0][0]] if self._held else []
         if self.phase is Phase.QUERYING and self._began_at_ns is not None:
-            times.append(self._began_at_ns + WORKERS_WAIT_NS)
+            times.append(self._began_at_ns + self._wait_ns)
+        if self.phase is Phase.LOADING and self._is_restart and not self._is_overdue:
+            assert self._began_at_ns is not None
+            times.append(self._began_at_ns + self._wait_ns)
         if self.phase is Phase.LOADING:
             end_ns = self._last_activity_ns + self._config.load_stage_timeout_ns
             times.append(min(self._countdown_ns, end_ns + 1))
         return min(times, default=None)
+
+    @property
+    def _wait_ns(self) -> int:
+        """How long to wait for all workers."""
+        return REMEMBERED_WAIT_NS if self._is_restart else WORKERS_WAIT_NS
 
     def begin(self, now_ns: int) -> None:
         """Announce the startup, the first time that it is called."""
@@ -121,6 +139,14 @@ class Startup:
         self._note_activity(now_ns)
         self._catalogue.load(client_id, request)
 
+    def take_held(self) -> list[tuple[ClientId, Request]]:
+        """Remove and return all requests that wait: the controller is about to end."""
+        held: list[tuple[ClientId, Request]] = [item[1:] for item in self._held]
+        held += self._early
+        self._held.clear()
+        self._early.clear()
+        return held
+
     def on_result(self, now_ns: int) -> None:
         """Count a worker's result as activity."""
         if self.phase is Phase.LOADING:
@@ -139,7 +165,7 @@ class Startup:
     def _end_querying(self, now_ns: int) -> None:
         """Go on when all workers have reported, or some and the rest took too long."""
         assert self._began_at_ns is not None
-        is_late = now_ns >= self._began_at_ns + WORKERS_WAIT_NS
+        is_late = now_ns >= self._began_at_ns + self._wait_ns
         ready = [worker.worker_id for worker in self._cluster.workers if worker.is_ready]
         if not self._fleet.is_complete and not (is_late and ready):
             if is_late:
@@ -179,6 +205,9 @@ class Startup:
 
     def _count_down(self, now_ns: int) -> None:
         """End the load phase after its timeout, saying so in advance."""
+        if self._is_restart and self._can_serve(now_ns):
+            self._serve()
+            return
         left_ns = self._last_activity_ns + self._config.load_stage_timeout_ns - now_ns
         if not self._catalogue.is_idle:
             self._note_activity(now_ns)
@@ -188,6 +217,13 @@ class Startup:
             self._countdown_ns = now_ns + SECOND
             seconds = -(-left_ns // SECOND)  # rounded up: it has not ended yet
             self._say(f"(Startup-5) LoadModelStage ending in {seconds} seconds...", end="\r")
+
+    def _can_serve(self, now_ns: int) -> bool:
+        """Return whether a restarted controller has all its models, or some and no more time."""
+        assert self._began_at_ns is not None
+        self._is_overdue = now_ns >= self._began_at_ns + self._wait_ns
+        there = [bool(model.on_workers_mask) for model in self._cluster.models.values()]
+        return all(there) or (self._is_overdue and any(there))
 
     def _serve(self) -> None:
         self._say("(Startup-6) LoadModelStage complete.  Printing loaded models: ")
