@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from clockwork.messages.client_io import Finished
 from clockwork.messages.controller_io import ClientLost, FromClient, ToClient
 from clockwork.messages.ids import ClientId
 from clockwork.messages.records import RequestRecord
@@ -58,6 +59,7 @@ class OneAnswer:
             FromClient: self._on_request,
             ToClient: self._on_response,
             ClientLost: self._on_client_lost,
+            Finished: self._on_finished,
         }
 
     def on_begin(self, host: AnyHost) -> None:
@@ -92,6 +94,12 @@ class OneAnswer:
             if message.latency_ns != latency_ns:
                 text = f"says {message.latency_ns} ns, took {latency_ns} ns"
                 raise Violation(TRUE_RECORD, text, subject)
+
+    def _on_finished(self, host: AnyHost, effect: Finished, now_ns: int) -> None:
+        """A client that ends in order has waited long enough for all its answers."""
+        summary = effect.summary
+        if effect.error is None and summary is not None and summary.unanswered:
+            raise Violation(ONE_ANSWER, f"{host!r} waits in vain for {summary.unanswered}")
 
     def _on_client_lost(self, host: AnyHost, event: ClientLost, now_ns: int) -> None:
         self._gone.add(event.client_id)
