@@ -13,8 +13,7 @@ What is reproduced, and from where:
 
 Source: Shahrad et al., "Serverless in the Wild", USENIX ATC 2020, sections 3.2 to 3.4.
 
-Cost: about a microsecond per function and minute of those that are called often; rare functions
-cost by call.
+Cost: about a microsecond per function and minute.
 """
 
 from array import array
@@ -66,6 +65,8 @@ TIMER_PERIODS: Final = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 360, 720, 1440
 """Minutes: the periods that timers of the sample have."""
 BURSTY_SHARE: Final = 0.25
 """Of functions that are no timers (chosen so that dispersion resembles the sample)."""
+BURSTY_PER_MINUTE_MAX: Final = 100.0
+"""Functions that are called oftener never pause in the sample."""
 PEAK_MINUTE: Final = 14 * 60
 """The data set is busiest at 13 to 15 h."""
 
@@ -143,7 +144,8 @@ def _calls(
     per_minute: float, minutes: int, *, first: int, amplitude: float, rng: Random
 ) -> "array[int]":
     """Return Poisson counts around the daily shape, in bursts for some functions."""
-    active = rng.uniform(0.05, 0.5) if rng.random() < BURSTY_SHARE else 1.0
+    is_bursty = rng.random() < BURSTY_SHARE and per_minute <= BURSTY_PER_MINUTE_MAX
+    active = rng.uniform(0.05, 0.5) if is_bursty else 1.0
     burst_mean = rng.uniform(2.0, 30.0)
     counts = array("I", bytes(4 * minutes))
     # The rate wanders a little from minute to minute: hot functions are not Poisson.
