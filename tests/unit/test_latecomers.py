@@ -2,7 +2,7 @@
 
 from controller_stage import Stage, profile
 
-from clockwork.messages.actions import LoadModel, UnloadModel
+from clockwork.messages.actions import LoadModel, LoadWeights, UnloadModel
 from clockwork.messages.ids import ModelId
 from clockwork.messages.requests import DoneResponse, LoadModelRequest, UnloadModelRequest
 from clockwork.messages.status import ActionStatus, Status
@@ -50,3 +50,15 @@ def test_a_model_that_was_unloaded_while_a_late_worker_loads_it_stays_away() -> 
     assert [action.model_id for action in stage.take(UnloadModel, worker=1)] == [0]
     (number,) = stage.infer()
     assert stage.answers()[number].status is Status.ERROR
+
+
+def test_a_request_that_waits_for_a_worker_has_its_weights_loaded_there() -> None:
+    """It came while no worker was there; the one that comes gets the model, then the weights."""
+    stage = Stage().start(profile())
+    stage.lose_worker()
+    (number,) = stage.infer(slo_ms=30_000)
+    stage.advance(1_000)
+    assert stage.take(LoadWeights) == []
+    stage.connect()
+    stage.settle()
+    assert stage.answers()[number].status is Status.SUCCESS

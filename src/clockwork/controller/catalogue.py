@@ -307,6 +307,7 @@ class Catalogue:
         for gpu in worker.gpus:
             if gpu.pages >= model.pages:
                 model.on_workers_mask |= gpu.bit
+        self._policy.on_place(model)
 
     def _bring(self, worker_id: WorkerId, model_ids: Iterable[ModelId]) -> None:
         """Have a connected worker load those of some models, ascending, that it lacks."""

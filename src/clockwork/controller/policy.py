@@ -75,6 +75,9 @@ class Policy(Protocol):
     def on_model(self, model: Model) -> None:
         """A model can be asked for."""
 
+    def on_place(self, model: Model) -> None:
+        """A worker has got a model: its GPUs can take the weights."""
+
     def on_client_gone(self, client: Client, now_ns: int) -> None:
         """Nobody waits for a client's answers any more."""
 

@@ -165,6 +165,9 @@ class Direct:
     def on_warm(self, instance: Instance) -> None:
         """Nothing waits for weights."""
 
+    def on_place(self, model: Model) -> None:
+        """The next request has the weights loaded."""
+
     def on_client_gone(self, client: Client, now_ns: int) -> None:
         """Its requests are at the worker already; their results are dropped."""
 

@@ -104,6 +104,9 @@ class Echo:
     def on_warm(self, instance: Instance) -> None:
         """Weights are not used."""
 
+    def on_place(self, model: Model) -> None:
+        """Nothing is ever loaded."""
+
     def on_client_gone(self, client: Client, now_ns: int) -> None:
         """No request outlives its step."""
 

@@ -232,6 +232,12 @@ class Infer4:
         if waiting is not None and waiting.count:
             self._dispatcher.add_ready(waiting)
 
+    def on_place(self, model: Model) -> None:
+        """Requests that wait for this model can have its weights loaded at last."""
+        waiting = self._waiting.get(model.model_id)
+        if waiting is not None and waiting.count:
+            self._placement.on_place(model)
+
     def on_client_gone(self, client: Client, now_ns: int) -> None:
         """Drop the queued requests of a client that left."""
         queued = [item for item in client.requests.values() if item.state is QUEUED]

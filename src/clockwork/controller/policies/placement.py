@@ -62,6 +62,8 @@ class Placement:
         self._replicas: dict[ModelId, Model] = {}
         # GPUs whose load executor can take one more.
         self._room_mask = 0
+        # Models in need that got a place in this step.
+        self._placed: list[Model] = []
         # No wanted model is tried before.
         self._retry_at_ns = 0
         # GPUs on which the smallest model would fit, and how often pages became free anywhere.
@@ -82,6 +84,10 @@ class Placement:
             self._smallest_pages = model.pages
             for gpu in self._cluster.gpus:
                 self._note_pages(gpu)
+
+    def on_place(self, model: Model) -> None:
+        """Look in this step at a model that more GPUs can take: there may have been none."""
+        self._placed.append(model)
 
     def consider(self, model: Model, now_ns: int) -> None:
         """Look at a model that a request just arrived for. Constant time."""
@@ -107,6 +113,9 @@ class Placement:
 
     def plan(self, now_ns: int) -> None:
         """Send loads, and the evictions that they need."""
+        for model in self._placed:
+            self.want(model, now_ns)
+        self._placed.clear()
         if self._wanted and now_ns >= self._retry_at_ns:
             self._load_wanted(now_ns)
         if self._replicas and self._room_mask:
