@@ -177,3 +177,23 @@ def test_shutdown_cancels_what_is_queued_and_finishes_what_runs() -> None:
     assert statuses(stage.end(InferTask)) == [(1, S.SUCCESS)]
     assert statuses(stage.end(LoadWeightsTask)) == [(3, S.SUCCESS)]
     assert statuses(stage.end(LoadModelTask)) == [(5, S.SUCCESS)]
+
+
+def test_a_load_that_outlives_its_controller_stays_as_it_was_reported() -> None:
+    """What the next controller was told to be cold does not take pages behind its back."""
+    stage = Stage(pages=2).loaded(0, pages=2).loaded(1, pages=2)
+    stage.send(load_weights(0, action=1))
+    stage.handle(LOST)
+    assert stage.state().warm == [[]]
+    stage.end(LoadWeightsTask)
+    assert stage.state().warm == [[]]
+    assert len(started(stage.send(load_weights(1, action=2)))) == 1
+
+
+def test_a_load_that_ends_before_the_next_controller_asks_is_kept() -> None:
+    """Weights outlive controllers: what is warm when the next one asks is reported and used."""
+    stage = Stage(pages=2).loaded(0, pages=2)
+    stage.send(load_weights(0, action=1))
+    stage.handle(LOST)
+    stage.end(LoadWeightsTask)
+    assert stage.state().warm == [[0]]

@@ -308,7 +308,7 @@ class WorkerRole:
             action_id=action.action_id,
             state=WorkerState(
                 page_bytes=self._page_bytes,
-                gpus=tuple(gpu.cache.state() for gpu in self._gpus),
+                gpus=tuple(gpu.report() for gpu in self._gpus),
                 models=self._store.infos(),
             ),
             received_at_ns=at_ns,

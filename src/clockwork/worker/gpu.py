@@ -209,6 +209,18 @@ class Gpu:
         self.cache.leave(instance)
         self._outbox.refuse(task, event.status, event.message)
 
+    def report(self) -> GpuState:
+        """Return sizes and warm models; what is reported as absent stays absent.
+
+        A load that a lost controller left running would make a model warm that the next controller,
+        who is asking now, takes for cold: its pages would be missing for ever. So it is dropped.
+        """
+        task = self.weights.running
+        left = task.instance if task is not None and task.is_orphan else None
+        if left is not None and left.state is InstanceState.LOADING:
+            self.cache.drop(left)
+        return self.cache.state()
+
     def check(self) -> None:
         """Assert that running tasks and users of pages agree, and nothing idles that could run."""
         self.cache.check()
