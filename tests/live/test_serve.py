@@ -169,3 +169,14 @@ def test_a_port_in_use_is_named(models, tmp_path):
             assert second.end() == 1
             assert f"{port}" in "".join(second.lines[-6:])
             assert "in use" in "".join(second.lines)
+
+
+def test_the_readmes_python_runs(models, tmp_path, capsys):
+    """What the README shows first works as it stands, but for the address."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert code is not None
+    with serving(models, tmp_path) as server:
+        address = server.wait_for(r"Ready: 1 models at (\S+)")[1]
+        exec(code[1].replace("localhost:12346", address), {})
+    assert capsys.readouterr().out.startswith("digits scores (10,) ")

@@ -94,6 +94,8 @@ def _worker(
 
 _MEMORY: Final = "memory_settings"
 _TELEMETRY: Final = "telemetry_settings"
+# The controller's logs tell of every action; nothing of ours is kept in a pool of host memory.
+_NO_EFFECT: Final = "Accepted for files of the original; has no effect."
 
 WORKER: Final = (
     _worker("host", Kind.TEXT, "0.0.0.0", "Address to listen on."),
@@ -112,12 +114,12 @@ WORKER: Final = (
             _MEMORY, minimum=1),
     _worker("workspace_pool_size", Kind.BYTES, "512MiB", "Limit for intermediate values.",
             _MEMORY, minimum=1),
-    _worker("host_io_pool_size", Kind.BYTES, "512MiB", "Accepted for old files; has no effect.",
+    _worker("host_io_pool_size", Kind.BYTES, "512MiB", _NO_EFFECT,
             _MEMORY),
-    _worker("enable_task_telemetry", Kind.SWITCH, "0", "Write one row per finished task.",
+    _worker("enable_task_telemetry", Kind.SWITCH, "0", _NO_EFFECT,
             _TELEMETRY),
-    _worker("enable_action_telemetry", Kind.SWITCH, "0", "Write one row per action.", _TELEMETRY),
-    _worker("telemetry_log_dir", Kind.PATH, "./", "Where the worker's own telemetry goes.",
+    _worker("enable_action_telemetry", Kind.SWITCH, "0", _NO_EFFECT, _TELEMETRY),
+    _worker("telemetry_log_dir", Kind.PATH, "./", _NO_EFFECT,
             "log_dir"),
     _worker("allow_zero_size_inputs", Kind.SWITCH, "1", "Run requests without an input.", ""),
 )  # fmt: skip
