@@ -46,6 +46,7 @@ from clockwork.messages.models import (
     TensorSpec,
     WorkerState,
 )
+from clockwork.messages.remembered import Remembered
 from clockwork.messages.requests import (
     InferRequest,
     InferResponse,
@@ -94,9 +95,14 @@ class Stage:
         config: ControllerConfig | None = None,
         make_policy: PolicyFactory = Infer4,
         make_input: MakeInput | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         self.role = ControllerRole(
-            config or ControllerConfig(), workers, make_policy=make_policy, make_input=make_input
+            config or ControllerConfig(),
+            workers,
+            make_policy=make_policy,
+            make_input=make_input,
+            remembered=remembered,
         )
         self.now_ns = BEGIN_NS
         self.gpus = gpus
@@ -174,6 +180,10 @@ class Stage:
     def connect(self, worker: int = 0, state: WorkerState | None = None) -> None:
         """A worker connects and reports its state."""
         self.handle(WorkerConnected(WorkerId(worker)))
+        self.report(worker, state)
+
+    def report(self, worker: int, state: WorkerState | None = None) -> None:
+        """A worker that was asked for its state reports it."""
         query = self.take(GetWorkerState, worker=worker)[-1]
         done = WorkerStateDone(query.action_id, state or self.state(), self.now_ns, self.now_ns)
         self.result(done, worker)
