@@ -1,9 +1,12 @@
 """Workload files: what they mean, and what is said when they are wrong."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from clockwork.client.catalogue import WORKLOADS
 from clockwork.client.workload import (
     BurstyClosed,
     BurstyOpen,
@@ -20,8 +23,10 @@ from clockwork.client.workload import (
 )
 from clockwork.errors import ConfigurationError
 from clockwork.live.workload_files import read_workload_file
+from clockwork.live.workload_tables import ArrivalsTable
 from clockwork.units import MINUTE, MS, SECOND
 
+DOCS = Path(__file__).parents[2] / "docs" / "workloads.md"
 ZOO = {"resnet50_v2": "/zoo/resnet50_v2", "alexnet": "/zoo/alexnet"}
 MODEL = '[[models]]\nname = "alexnet"\n'
 LADDER = "period = '1s'\nstart = 1\nstep = 'add'\nby = 1\n"
@@ -248,3 +253,26 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The message has the path and the reason."""
     with pytest.raises(ConfigurationError, match=r"cannot read .*none.toml: No such file"):
         read_workload_file(tmp_path / "none.toml", zoo=ZOO)
+
+
+def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
+    """The file that users copy can be read, and means what it says."""
+    (example,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    workload = read(tmp_path, example)
+    assert workload.name == "two tenants"
+    assert workload.model_count == 11
+    assert len(workload.streams) == 12
+    assert workload.ladders[0].streams == tuple(range(1, 12))
+
+
+def test_the_documentation_names_every_workload_and_kind() -> None:
+    """Nothing that can be run is left out."""
+    text = DOCS.read_text(encoding="utf-8")
+    kinds = [kind.__struct_config__.tag for kind in get_args(ArrivalsTable)]
+    assert all(f"`{kind}`" in text for kind in kinds)
+    for name, workload in WORKLOADS.items():
+        assert re.search(rf"`{re.escape(name)}[ `]", text), name
+        if name.startswith("azure_") and name != "azure_scalability_exp":
+            continue
+        for parameter in workload.parameters:
+            assert parameter.name in text
