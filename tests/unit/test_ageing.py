@@ -2,11 +2,15 @@
 
 from controller_stage import Stage, profile
 
+from clockwork.controller.cluster import Cluster, Model
+from clockwork.controller.policies.ageing import AGEING_NS, Ageing
 from clockwork.messages.actions import Infer
+from clockwork.messages.ids import ModelId
+from clockwork.messages.models import ModelInfo
 from clockwork.messages.status import Status
 from clockwork.parts.estimator import Estimator
 from clockwork.parts.latency import INITIAL_NS, SendLatency
-from clockwork.units import MS
+from clockwork.units import MS, SECOND
 
 
 def test_a_model_that_was_slow_for_a_while_is_served_again() -> None:
@@ -25,6 +29,21 @@ def test_a_model_that_was_slow_for_a_while_is_served_again() -> None:
             return
         stage.advance(200)
     raise AssertionError("refused for ever")
+
+
+def test_slow_loads_are_forgotten_unless_they_are_still_slow() -> None:
+    """An estimate of a load that is not measured any more comes back to the profile; others stay."""
+    info = ModelInfo(ModelId(0), "model0", profile(load_ms=8.0))
+    idle, busy = (Model(info, batch_max=16, exec_max_ns=SECOND) for _ in range(2))
+    busy.model_id = ModelId(1)
+    ageing = Ageing(Cluster(1))
+    for step in range(20):
+        for model in (idle, busy) if step < 10 else (busy,):
+            model.load.add(60 * MS)
+            ageing.note_load(model)
+        ageing.plan(step * AGEING_NS)
+    assert not idle.load.is_raised
+    assert busy.load.is_raised
 
 
 def test_doubting_halves_what_exceeds_the_profile() -> None:

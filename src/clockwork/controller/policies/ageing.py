@@ -14,7 +14,8 @@ Cost: nothing while estimates are near their profiles; `DOUBTS_MAX` estimates pe
 from itertools import islice
 from typing import Final
 
-from clockwork.controller.cluster import Cluster, Gpu, Instance
+from clockwork.controller.cluster import Cluster, Gpu, Instance, Model
+from clockwork.messages.ids import ModelId
 from clockwork.units import MS
 
 AGEING_NS: Final = 200 * MS
@@ -37,6 +38,15 @@ class Ageing:
         # Raised estimates that were measured since the last sweep, and those that were not.
         self._fresh: dict[Estimate, None] = {}
         self._stale: dict[Estimate, None] = {}
+        # The same for the estimates of loads.
+        self._fresh_loads: dict[ModelId, Model] = {}
+        self._stale_loads: dict[ModelId, Model] = {}
+
+    def note_load(self, model: Model) -> None:
+        """Take in that a load of the model's weights was measured."""
+        if model.load.is_raised:
+            self._fresh_loads[model.model_id] = model
+        self._stale_loads.pop(model.model_id, None)
 
     def note(self, instance: Instance, size_index: int) -> None:
         """Take in that an estimate was measured."""
@@ -71,5 +81,11 @@ class Ageing:
             instance, size_index = estimate
             if instance.doubt(size_index):
                 self._stale[estimate] = None
+        for model_id, model in list(islice(self._stale_loads.items(), DOUBTS_MAX)):
+            model.load.doubt()
+            if not model.load.is_raised:
+                del self._stale_loads[model_id]
         self._stale.update(self._fresh)
         self._fresh.clear()
+        self._stale_loads.update(self._fresh_loads)
+        self._fresh_loads.clear()

@@ -192,6 +192,7 @@ class Infer4:
     ) -> None:
         """A model is warm on one more GPU."""
         self._placement.on_load(pending, result, received_ns=received_ns, now_ns=now_ns)
+        self._ageing.note_load(pending.instance.model)
         self.on_warm(pending.instance)
 
     def on_load_failed(
