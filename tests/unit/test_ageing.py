@@ -32,7 +32,7 @@ def test_a_model_that_was_slow_for_a_while_is_served_again() -> None:
 
 
 def test_slow_loads_are_forgotten_unless_they_are_still_slow() -> None:
-    """An estimate of a load that is not measured any more comes back to the profile; others stay."""
+    """An estimate of a load that is not measured any more returns to the profile; others stay."""
     info = ModelInfo(ModelId(0), "model0", profile(load_ms=8.0))
     idle, busy = (Model(info, batch_max=16, exec_max_ns=SECOND) for _ in range(2))
     busy.model_id = ModelId(1)
