@@ -24,6 +24,7 @@ from clockwork.messages.ids import CodeId, GpuId
 from clockwork.messages.models import GpuState, ModelProfile
 from clockwork.messages.status import ActionStatus
 from clockwork.messages.worker_io import InferTask, LoadModelTask, LoadWeightsTask
+from clockwork.models.folders import ModelFolders
 from clockwork.models.format import profile_of
 from clockwork.models.hardware import device_kind
 from clockwork.models.sessions import limit_workspace
@@ -46,6 +47,8 @@ class OnnxConfig(Struct, frozen=True, kw_only=True):
     workspace_bytes: int = 512 * MIB
     # Model directories must be in one of these; empty: anywhere.
     model_folders: tuple[str, ...] = ()
+    # Where uploaded models are; None: there are none.
+    upload_folder: Path | None = None
 
 
 class OnnxEngine:
@@ -75,7 +78,7 @@ class OnnxEngine:
             )
             for _ in range(config.gpu_count)
         ]
-        self._folders = tuple(Path(folder).resolve() for folder in config.model_folders)
+        self._place_of = ModelFolders(config.model_folders, uploads=config.upload_folder)
 
     @property
     def page_bytes(self) -> int:
@@ -103,7 +106,7 @@ class OnnxEngine:
             EngineError: the path is not allowed, or the directory is missing or broken.
         """
         try:
-            code = self._library.load(task.code_id, self._allowed(task.path))
+            code = self._library.load(task.code_id, self._place_of(task.path))
         except ModelError as error:
             raise EngineError(ActionStatus.INVALID_MODEL_PATH, str(error)) from None
         except OSError as error:
@@ -163,16 +166,6 @@ class OnnxEngine:
         if code is None:
             raise EngineError(ActionStatus.RUNTIME_ERROR, f"code {code_id} is not in memory")
         return code
-
-    def _allowed(self, path: str) -> Path:
-        try:
-            directory = Path(path).resolve()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{path!r} is no path: {error}") from None
-        if self._folders and not any(directory.is_relative_to(root) for root in self._folders):
-            folders = ", ".join(str(root) for root in self._folders)
-            raise ModelError(f"{path} is outside the model folders of this worker: {folders}")
-        return directory
 
 
 def _timing(begin_ns: int, end_ns: int) -> Timing:

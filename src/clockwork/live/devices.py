@@ -7,7 +7,7 @@ results come out of `emit`; both happen on the event loop's thread.
 is paced by the real clock: every end of a task and every wakeup of the role is handled *as of* its
 exact instant and in order, some 100 us after it; only what the network brings is handled as of
 now. So a busy executor starts its next task at the very instant at which the last one ended, late
-timers never add up, and reported times are exact. No threads.
+timers never add up, and reported times are exact. No threads but the one that stores uploads.
 
 `RealDevices` runs an `Engine` in one thread per executor: two per GPU, and one that loads models.
 One lock guards the role. The thread that ends a task calls the role itself and finds its next task
@@ -26,8 +26,10 @@ from clockwork.engines.emulated import EmulatedEngine
 from clockwork.engines.engine import EngineError
 from clockwork.live.clock import now_ns
 from clockwork.live.timer import PreciseTimer
+from clockwork.live.upload_desk import UploadDesk
 from clockwork.messages.actions import Timing
 from clockwork.messages.role import WAKEUP
+from clockwork.messages.uploads import DropUploads, StoreUpload
 from clockwork.messages.worker_io import (
     LoadModelTask,
     LoadModelTaskDone,
@@ -40,6 +42,7 @@ from clockwork.messages.worker_io import (
     WorkerEvent,
     WorkerSay,
 )
+from clockwork.models.uploads import UploadStore
 from clockwork.parts.pace import Pace
 from clockwork.units import FOREVER_NS, US
 from clockwork.worker.core import WorkerRole
@@ -77,8 +80,10 @@ class EmulatedDevices:
         engine: EmulatedEngine,
         emit: Emit,
         on_failure: OnFailure,
+        *,
+        store: UploadStore | None = None,
     ) -> None:
-        """Begin on the running loop."""
+        """Begin on the running loop; without a store uploads are refused."""
         self._role = role
         self._engine = engine
         self._emit = emit
@@ -93,13 +98,14 @@ class EmulatedDevices:
         self._pace = Pace(STEP_NS)
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._desk = UploadDesk(store, self.deliver)
 
     def deliver(self, events: Sequence[WorkerEvent]) -> None:
         """Hand events to the role as of now, after all that should have happened before."""
         self._step(events)
 
     async def wait_idle(self) -> None:
-        """Wait until no task runs."""
+        """Wait until no task and no step of an upload runs."""
         await self._is_idle.wait()
 
     def close(self) -> None:
@@ -107,6 +113,7 @@ class EmulatedDevices:
         if not self._is_closed:
             self._is_closed = True
             self._timer.close()
+            self._desk.close()
 
     def _on_timer(self) -> None:
         self._step(())
@@ -151,6 +158,8 @@ class EmulatedDevices:
                 self._start(effect.task, at_ns)
             elif isinstance(effect, ReleaseModel):
                 self._engine.release(effect.code_id)
+            elif isinstance(effect, StoreUpload | DropUploads):
+                self._desk.put(effect)
             else:
                 self._emit(effect)
 
@@ -176,7 +185,7 @@ class EmulatedDevices:
 
     def _rest(self) -> None:
         """Set the timer for what comes next."""
-        if self._ends:
+        if self._ends or self._desk.open_count:
             self._is_idle.clear()
         else:
             self._is_idle.set()

@@ -39,6 +39,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     gpus: int
     cores_per_gpu: int
     model_dirs: tuple[str, ...]
+    upload_dir: str
+    upload_max_bytes: int
     interval_ns: int
     log_level: str
     weights_cache_size_bytes: int
@@ -104,6 +106,9 @@ WORKER: Final = (
     _worker("cores_per_gpu", Kind.COUNT, "1", "CPU cores that one device computes with.",
             minimum=1),
     _worker("model_dirs", Kind.PATHS, "", "Folders that models may be loaded from; empty: any."),
+    _worker("upload_dir", Kind.PATH, "",
+            "Where uploaded models go; empty: the first of --model-dirs that can be written."),
+    _worker("upload_max", Kind.BYTES, "16GiB", "Largest model that may be uploaded."),
     _worker("interval", Kind.DURATION, "10s", "Time between two status lines.", minimum=1),
     _worker("log_level", Kind.TEXT, "info", "Least level that is logged: debug, info, warning."),
     _worker("weights_cache_size", Kind.BYTES, "2GiB", "Memory per device that holds weights.",

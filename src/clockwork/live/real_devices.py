@@ -16,10 +16,12 @@ from clockwork.engines.engine import Engine, EngineError
 from clockwork.live.clock import now_ns
 from clockwork.live.devices import Emit, OnFailure
 from clockwork.live.timer import PreciseTimer
+from clockwork.live.upload_desk import UploadDesk
 from clockwork.messages.actions import Timing
 from clockwork.messages.ids import GpuId
 from clockwork.messages.role import WAKEUP
 from clockwork.messages.status import ActionStatus
+from clockwork.messages.uploads import DropUploads, StoreUpload
 from clockwork.messages.worker_io import (
     InferTask,
     InferTaskDone,
@@ -35,6 +37,7 @@ from clockwork.messages.worker_io import (
     WorkerEvent,
     WorkerSay,
 )
+from clockwork.models.uploads import UploadStore
 from clockwork.worker.core import WorkerRole
 
 _LOG: Final = logging.getLogger(__name__)
@@ -55,8 +58,13 @@ class RealDevices:
         engine: Engine,
         emit: Emit,
         on_failure: OnFailure,
+        *,
+        store: UploadStore | None = None,
     ) -> None:
-        """Begin on the running loop and start the threads; `close` ends them."""
+        """Begin on the running loop and start the threads; `close` ends them.
+
+        Without a store uploads are refused.
+        """
         self._role = role
         self._engine = engine
         self._emit = emit
@@ -74,6 +82,7 @@ class RealDevices:
         self._timer = PreciseTimer(self._loop, self._on_timer)
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._desk = UploadDesk(store, self.deliver)
         self._models: _Queue = SimpleQueue()
         gpu_ids = [GpuId(gpu.gpu_id) for gpu in engine.gpus()]
         self._weights: list[_Queue] = [SimpleQueue() for _ in gpu_ids]
@@ -110,6 +119,7 @@ class RealDevices:
         Threads that hang in the engine are left behind, and what they hold with them.
         """
         self._stop()
+        self._desk.close()
         # In this order: the threads of infers give back the pages that loads may still write.
         for queue in (self._models, *self._weights):
             queue.put(None)
@@ -128,6 +138,8 @@ class RealDevices:
                 self._queue_of(effect.task).put(effect.task)
             elif isinstance(effect, ReleaseModel):
                 self._models.put(effect)
+            elif isinstance(effect, StoreUpload | DropUploads):
+                self._desk.put(effect)
             else:
                 self._outbox.append(effect)
 
@@ -147,7 +159,7 @@ class RealDevices:
         with self._lock:
             outbox, self._outbox = self._outbox, []
             self._is_flush_due = False
-            is_idle = not self._running_count
+            is_idle = not self._running_count and not self._desk.open_count
             wakeup_ns = self._wakeup_ns = self._role.wakeup_ns
         for effect in outbox:
             self._emit(effect)

@@ -2,8 +2,8 @@
 
 The original numbers client requests and worker actions independently (SPEC 2.6), so a number
 means something only together with the kind of connection: `AT_CLIENT` and so on name one side of
-one kind. Numbers of our own: 6/106 and 7/107 for unloading, and those from 240 on, which every
-connection knows.
+one kind. Numbers of our own: from 6/106 (clients) and 7/107 (workers) on, and those from 240 on,
+which every connection knows.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 from msgspec import Struct
 
-from clockwork.messages import actions, requests
+from clockwork.messages import actions, requests, uploads
 
 Decode = Callable[[memoryview], Any]
 Message = Any
@@ -29,10 +29,19 @@ class Hello(Struct, frozen=True, array_like=True):
     software: str = ""
     # Reserved: what proves that the sender may be here.
     credentials: bytes = b""
+    # Of a worker: what it is called, the same whenever it is started; and which start this is.
+    name: str = ""
+    process: str = ""
 
 
 class Refusal(Struct, frozen=True, array_like=True):
     """The last frame of a side that closes the connection on purpose: why."""
+
+    reason: str
+
+
+class Leaving(Struct, frozen=True, array_like=True):
+    """A worker is about to end: it finishes what it has, and wants nothing new."""
 
     reason: str
 
@@ -43,21 +52,30 @@ class PeerRefusedError(Exception):
 
 HELLO_NUMBER: Final = 240
 REFUSAL_NUMBER: Final = 241
+LEAVING_NUMBER: Final = 242
 
 _SHARED: Final[Mapping[int, type[Struct]]] = {HELLO_NUMBER: Hello, REFUSAL_NUMBER: Refusal}
 _REQUESTS: Final[Mapping[int, type[Struct]]] = {
+    1: uploads.BeginUploadRequest,
     2: requests.InferRequest,
     3: requests.LoadModelRequest,
     4: requests.EvictRequest,
     5: requests.LsRequest,
     6: requests.UnloadModelRequest,
+    7: uploads.UploadChunkRequest,
+    8: uploads.EndUploadRequest,
+    9: requests.ClearCacheRequest,
+    10: requests.WorkersRequest,
 }
 _RESPONSES: Final[Mapping[int, type[Struct]]] = {
+    101: uploads.BeginUploadResponse,
     102: requests.InferResponse,
     103: requests.LoadModelResponse,
-    # Answers unloading as well: the same record needs no second number.
+    # Answers other requests without news as well: the same record needs no second number.
     104: requests.DoneResponse,
     105: requests.LsResponse,
+    107: uploads.UploadChunkResponse,
+    110: requests.WorkersResponse,
 }
 _ACTIONS: Final[Mapping[int, type[Struct]]] = {
     1: actions.LoadModel,
@@ -67,6 +85,9 @@ _ACTIONS: Final[Mapping[int, type[Struct]]] = {
     5: actions.ClearCache,
     6: actions.GetWorkerState,
     7: actions.UnloadModel,
+    8: uploads.BeginUpload,
+    9: uploads.StoreChunk,
+    10: uploads.EndUpload,
 }
 _RESULTS: Final[Mapping[int, type[Struct]]] = {
     100: actions.ActionFailed,
@@ -77,7 +98,9 @@ _RESULTS: Final[Mapping[int, type[Struct]]] = {
     105: actions.ClearCacheDone,
     106: actions.WorkerStateDone,
     107: actions.UnloadModelDone,
+    108: uploads.UploadDone,
 }
+_FROM_WORKERS: Final[Mapping[int, type[Struct]]] = {**_RESULTS, LEAVING_NUMBER: Leaving}
 
 
 class Vocabulary:
@@ -127,6 +150,8 @@ CONTROLLER_TO_CLIENT: Final = Vocabulary(
     role="controller", peer_role="client", sends=_RESPONSES, hears=_REQUESTS
 )
 CONTROLLER_TO_WORKER: Final = Vocabulary(
-    role="controller", peer_role="worker", sends=_ACTIONS, hears=_RESULTS
+    role="controller", peer_role="worker", sends=_ACTIONS, hears=_FROM_WORKERS
 )
-AT_WORKER: Final = Vocabulary(role="worker", peer_role="controller", sends=_RESULTS, hears=_ACTIONS)
+AT_WORKER: Final = Vocabulary(
+    role="worker", peer_role="controller", sends=_FROM_WORKERS, hears=_ACTIONS
+)

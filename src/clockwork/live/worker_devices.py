@@ -1,5 +1,7 @@
 """The devices that a worker's settings ask for."""
 
+from pathlib import Path
+
 from clockwork.engines.emulated import DirectoryProfiles, EmulatedEngine
 from clockwork.engines.engine import Engine
 from clockwork.errors import ConfigurationError
@@ -11,6 +13,7 @@ from clockwork.messages.ids import GpuId
 from clockwork.messages.models import GpuState
 from clockwork.models.folders import ModelFolders
 from clockwork.models.original import read_emulated_model
+from clockwork.models.uploads import UploadStore, find_upload_folder
 from clockwork.units import format_bytes
 from clockwork.worker.core import WorkerRole
 
@@ -23,15 +26,17 @@ def make_devices(
     Raises:
         ConfigurationError: a setting makes no sense, or does not suit this machine.
     """
-    engine = _emulated_engine(settings) if is_emulated else _onnx_engine(settings)
+    uploads = find_upload_folder(settings.upload_dir, settings.model_dirs)
+    store = UploadStore(uploads, size_max=settings.upload_max_bytes, model_dirs=settings.model_dirs)
+    engine = _emulated_engine(settings, uploads) if is_emulated else _onnx_engine(settings, uploads)
     role = WorkerRole(
         page_bytes=engine.page_bytes,
         gpus=engine.gpus(),
         may_lack_inputs=settings.allow_zero_size_inputs,
     )
     if isinstance(engine, EmulatedEngine):
-        return EmulatedDevices(role, engine, emit, on_failure)
-    return RealDevices(role, engine, emit, on_failure)
+        return EmulatedDevices(role, engine, emit, on_failure, store=store)
+    return RealDevices(role, engine, emit, on_failure, store=store)
 
 
 def _gpu_states(settings: WorkerSettings) -> list[GpuState]:
@@ -57,17 +62,17 @@ def _gpu_states(settings: WorkerSettings) -> list[GpuState]:
     ]
 
 
-def _emulated_engine(settings: WorkerSettings) -> EmulatedEngine:
+def _emulated_engine(settings: WorkerSettings, uploads: Path | None) -> EmulatedEngine:
     page_bytes = settings.weights_cache_page_size_bytes
     profiles = DirectoryProfiles(
         page_bytes=page_bytes,
         read=read_emulated_model,
-        check_path=ModelFolders(settings.model_dirs),
+        check_path=ModelFolders(settings.model_dirs, uploads=uploads),
     )
     return EmulatedEngine(gpus=_gpu_states(settings), page_bytes=page_bytes, profiles=profiles)
 
 
-def _onnx_engine(settings: WorkerSettings) -> Engine:
+def _onnx_engine(settings: WorkerSettings, uploads: Path | None) -> Engine:
     # Imported here: an emulated worker needs no ONNX Runtime, and starts ten times faster.
     from clockwork.engines.onnx import OnnxConfig, OnnxEngine
 
@@ -79,5 +84,6 @@ def _onnx_engine(settings: WorkerSettings) -> Engine:
         io_pool_bytes=settings.io_pool_size_bytes,
         workspace_bytes=settings.workspace_pool_size_bytes,
         model_folders=settings.model_dirs,
+        upload_folder=uploads,
     )
     return OnnxEngine(config, now_ns=now_ns)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from clockwork.messages.ids import ActionId, GpuId, ModelId
 from clockwork.messages.models import ModelProfile, WorkerState
 from clockwork.messages.status import ActionStatus
+from clockwork.messages.uploads import UploadAction, UploadDone
 
 
 class ActionType(IntEnum):
@@ -24,6 +25,7 @@ class ActionType(IntEnum):
     CLEAR_CACHE = 4
     GET_WORKER_STATE = 5
     UNLOAD_MODEL = 6
+    UPLOAD_MODEL = 7
 
 
 class LoadModel(Struct, frozen=True):
@@ -97,7 +99,16 @@ class GetWorkerState(Struct, frozen=True):
     action_id: ActionId
 
 
-Action = LoadModel | UnloadModel | LoadWeights | EvictWeights | Infer | ClearCache | GetWorkerState
+Action = (
+    LoadModel
+    | UnloadModel
+    | LoadWeights
+    | EvictWeights
+    | Infer
+    | ClearCache
+    | GetWorkerState
+    | UploadAction
+)
 
 
 class Timing(Struct, frozen=True, array_like=True, gc=False):
@@ -197,4 +208,5 @@ Result = (
     | InferDone
     | ClearCacheDone
     | WorkerStateDone
+    | UploadDone
 )

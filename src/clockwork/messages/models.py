@@ -4,7 +4,7 @@ from math import prod
 
 from msgspec import Struct
 
-from clockwork.messages.ids import GpuId, ModelId
+from clockwork.messages.ids import GpuId, ModelId, WorkerId
 
 
 class TensorSpec(Struct, frozen=True):
@@ -71,6 +71,33 @@ class GpuState(Struct, frozen=True):
     workspace_bytes: int
     # Models whose weights are in the cache, least recently loaded first.
     warm: tuple[ModelId, ...]
+
+
+class GpuReport(Struct, frozen=True):
+    """One GPU as the controller sees it."""
+
+    gpu_id: GpuId
+    pages: int
+    free_pages: int
+    # Models whose weights are in its cache, least recently used first, and on their way there.
+    warm: tuple[ModelId, ...]
+    loading: tuple[ModelId, ...]
+    # Infer and LoadWeights actions that have no result yet.
+    open_actions: int
+
+
+class WorkerReport(Struct, frozen=True):
+    """One worker as the controller sees it."""
+
+    worker_id: WorkerId
+    # Where it is; empty if the controller was not told.
+    address: str
+    is_connected: bool
+    # 0 and nothing while it has never been connected.
+    page_bytes: int
+    gpus: tuple[GpuReport, ...]
+    # Models in its host memory.
+    model_count: int
 
 
 class WorkerState(Struct, frozen=True):

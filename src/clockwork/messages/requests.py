@@ -6,8 +6,15 @@ Every request gets exactly one response, with the same `user_request_id`.
 from msgspec import Struct
 
 from clockwork.messages.ids import ModelId
-from clockwork.messages.models import ModelInfo
+from clockwork.messages.models import ModelInfo, WorkerReport
 from clockwork.messages.status import Status
+from clockwork.messages.uploads import (
+    BeginUploadRequest,
+    BeginUploadResponse,
+    EndUploadRequest,
+    UploadChunkRequest,
+    UploadChunkResponse,
+)
 
 
 class InferRequest(Struct, frozen=True, array_like=True, gc=False):
@@ -78,6 +85,29 @@ class EvictRequest(Struct, frozen=True):
     model_id: ModelId
 
 
+class ClearCacheRequest(Struct, frozen=True):
+    """Evict the weights of all models from every GPU; the models stay loaded."""
+
+    user_request_id: int
+    user_id: int
+
+
+class WorkersRequest(Struct, frozen=True):
+    """Tell about all workers."""
+
+    user_request_id: int
+    user_id: int
+
+
+class WorkersResponse(Struct, frozen=True):
+    """All workers, ordered by id."""
+
+    user_request_id: int
+    status: Status
+    message: str
+    workers: tuple[WorkerReport, ...]
+
+
 class LsRequest(Struct, frozen=True):
     """List the models that can be asked for."""
 
@@ -95,12 +125,31 @@ class LsResponse(Struct, frozen=True):
 
 
 class DoneResponse(Struct, frozen=True):
-    """The outcome of UnloadModel and Evict."""
+    """The outcome of UnloadModel, Evict, ClearCache and EndUpload."""
 
     user_request_id: int
     status: Status
     message: str
 
 
-Request = InferRequest | LoadModelRequest | UnloadModelRequest | EvictRequest | LsRequest
-Response = InferResponse | LoadModelResponse | LsResponse | DoneResponse
+Request = (
+    InferRequest
+    | LoadModelRequest
+    | UnloadModelRequest
+    | EvictRequest
+    | LsRequest
+    | ClearCacheRequest
+    | WorkersRequest
+    | BeginUploadRequest
+    | UploadChunkRequest
+    | EndUploadRequest
+)
+Response = (
+    InferResponse
+    | LoadModelResponse
+    | LsResponse
+    | DoneResponse
+    | WorkersResponse
+    | BeginUploadResponse
+    | UploadChunkResponse
+)

@@ -11,6 +11,7 @@ from clockwork.messages.ids import CodeId, GpuId, TaskId
 from clockwork.messages.models import ModelProfile
 from clockwork.messages.role import Payload, Wakeup
 from clockwork.messages.status import ActionStatus
+from clockwork.messages.uploads import DropUploads, StoreUpload, UploadStored
 
 
 class LoadModelTask(Struct, frozen=True):
@@ -108,7 +109,7 @@ class Shutdown(Struct, frozen=True, gc=False):
     """The process was asked to end: queued actions are cancelled, running tasks finish."""
 
 
-WorkerEvent = ActionArrived | ControllerLost | TaskDone | Shutdown | Wakeup
+WorkerEvent = ActionArrived | ControllerLost | TaskDone | UploadStored | Shutdown | Wakeup
 
 
 class StartTask(Struct, frozen=True, gc=False):
@@ -136,4 +137,4 @@ class WorkerSay(Struct, frozen=True, gc=False):
     text: str
 
 
-WorkerEffect = StartTask | ReleaseModel | SendResult | WorkerSay
+WorkerEffect = StartTask | ReleaseModel | StoreUpload | DropUploads | SendResult | WorkerSay

@@ -13,21 +13,28 @@ from clockwork.errors import ModelError
 class ModelFolders:
     """Turns the paths of clients into places; call it with a path."""
 
-    def __init__(self, folders: Sequence[str] = ()) -> None:
-        """Allow these folders and all below them; without any, allow every place."""
+    def __init__(self, folders: Sequence[str] = (), *, uploads: Path | None = None) -> None:
+        """Allow some folders and all below them.
+
+        Args:
+            folders: those that are allowed; empty: every place is.
+            uploads: where uploaded models are; always allowed, and looked at first for a name.
+        """
         self._folders = tuple(Path(folder).resolve() for folder in folders)
+        self._uploads = (uploads.resolve(),) if uploads is not None else ()
 
     def __call__(self, text: str) -> Path:
         """Return the place that `text` names, without links.
 
-        A relative path is looked for in each folder in turn.
+        A relative path is looked for among the uploads, then in each folder in turn; without
+        folders, then in the working directory.
 
         Raises:
             ModelError: it is outside the folders, or no path at all.
         """
+        roots: tuple[Path, ...] = (*self._uploads, *(self._folders or (Path(),)))
         try:
-            places = [folder / text for folder in self._folders] or [Path(text)]
-            resolved = [place.resolve() for place in places]
+            resolved = [(root / text).resolve() for root in roots]
         except (ValueError, OSError, RuntimeError) as error:
             raise ModelError(f"{text!r} is no path: {error}") from None
         allowed = [place for place in resolved if self._is_allowed(place)]
@@ -37,4 +44,5 @@ class ModelFolders:
         return next((place for place in allowed if place.exists()), allowed[0])
 
     def _is_allowed(self, place: Path) -> bool:
-        return not self._folders or any(place.is_relative_to(each) for each in self._folders)
+        roots = (*self._folders, *self._uploads)
+        return not self._folders or any(place.is_relative_to(root) for root in roots)

@@ -11,7 +11,7 @@ infer of that model runs on that GPU: pages in use are neither written nor given
 original evicts under the running infer and then reports 84.
 
 UnloadModel, ClearCache and GetWorkerState do not queue. The first two answer when the last task
-that used what they dropped has ended.
+that used what they dropped has ended. Nor do the steps of uploads, which use no device.
 
 Results do not depend on how the events of an instant are cut into batches: each is followed by all
 that it makes possible. After an infer the weights executor looks first, so that an eviction waits
@@ -38,6 +38,7 @@ from clockwork.messages.ids import CodeId, TaskId
 from clockwork.messages.models import GpuState, WorkerState
 from clockwork.messages.role import Wakeup
 from clockwork.messages.status import ActionStatus
+from clockwork.messages.uploads import BeginUpload, EndUpload, StoreChunk, UploadStored
 from clockwork.messages.worker_io import (
     ActionArrived,
     ControllerLost,
@@ -58,6 +59,7 @@ from clockwork.worker.gpu import Gpu
 from clockwork.worker.outbox import Outbox
 from clockwork.worker.store import ModelStore
 from clockwork.worker.tasks import ActionTask, TaskState, TimedAction
+from clockwork.worker.uploads import Uploads
 
 _AtOnce = UnloadModel | ClearCache | GetWorkerState
 
@@ -88,6 +90,7 @@ class WorkerRole:
         self._windows = Windows()
         # Tasks ever made.
         self._task_count = 0
+        self._uploads = Uploads(self._outbox)
         self._farewells = Farewells(store=self._store, gpus=self._gpus, outbox=self._outbox)
         self._is_shutting_down = False
 
@@ -130,6 +133,8 @@ class WorkerRole:
             self._fail(action, ActionStatus.SHUTTING_DOWN, text, event.at_ns)
         elif isinstance(action, UnloadModel | ClearCache | GetWorkerState):
             self._on_action_at_once(action, event.at_ns)
+        elif isinstance(action, BeginUpload | StoreChunk | EndUpload):
+            self._uploads.begin(self._next_task_id(), action, event.payload, event.at_ns)
         else:
             executor = self._executor_of(action)
             if executor is None:
@@ -151,9 +156,8 @@ class WorkerRole:
         return gpu.infers if isinstance(action, Infer) else gpu.weights
 
     def _queue(self, action: TimedAction, executor: Executor, event: ActionArrived) -> None:
-        self._task_count += 1
         task = ActionTask(
-            task_id=TaskId(self._task_count),
+            task_id=self._next_task_id(),
             action=action,
             payload=event.payload,
             received_at_ns=event.at_ns,
@@ -166,6 +170,10 @@ class WorkerRole:
             self._outbox.expire(task)
         else:
             self._windows.await_closing(task)
+
+    def _next_task_id(self) -> TaskId:
+        self._task_count += 1
+        return TaskId(self._task_count)
 
     def _fail(self, action: Action, status: ActionStatus, text: str, received_at_ns: int) -> None:
         self._outbox.fail(action, status, text, received_at_ns=received_at_ns)
@@ -269,6 +277,9 @@ class WorkerRole:
         self._run(gpu.weights)
         self._run(gpu.infers)
 
+    def _on_upload_stored(self, event: UploadStored) -> None:
+        self._uploads.end(event)
+
     def _on_task_failed(self, event: TaskFailed) -> None:
         task = self._outbox.take_ended(event.task_id)
         if isinstance(task.action, LoadModel):
@@ -326,6 +337,7 @@ class WorkerRole:
             if executor.running is not None:
                 executor.running.is_orphan = True
         self._farewells.forget_controller()
+        self._uploads.forget_controller()
 
     def _on_shutdown(self, event: Shutdown) -> None:
         self._is_shutting_down = True
@@ -350,6 +362,7 @@ _HANDLERS: Final[dict[type[WorkerEvent], Callable[..., None]]] = {
     LoadWeightsTaskDone: WorkerRole._on_load_weights_done,
     InferTaskDone: WorkerRole._on_infer_done,
     TaskFailed: WorkerRole._on_task_failed,
+    UploadStored: WorkerRole._on_upload_stored,
     Shutdown: WorkerRole._on_shutdown,
     Wakeup: WorkerRole._on_wakeup,
 }

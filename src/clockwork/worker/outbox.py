@@ -22,6 +22,7 @@ from clockwork.messages.actions import (
 from clockwork.messages.ids import TaskId
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus
+from clockwork.messages.uploads import BeginUpload, EndUpload, StoreChunk
 from clockwork.messages.worker_io import SendResult, StartTask, Task, WorkerEffect
 from clockwork.units import format_duration
 from clockwork.worker.tasks import TOO_LATE, ActionTask, TaskState
@@ -34,6 +35,9 @@ _TYPES: Final[dict[type[Action], ActionType]] = {
     Infer: ActionType.INFER,
     ClearCache: ActionType.CLEAR_CACHE,
     GetWorkerState: ActionType.GET_WORKER_STATE,
+    BeginUpload: ActionType.UPLOAD_MODEL,
+    StoreChunk: ActionType.UPLOAD_MODEL,
+    EndUpload: ActionType.UPLOAD_MODEL,
 }
 
 
