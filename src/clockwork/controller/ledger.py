@@ -154,13 +154,17 @@ class PendingEvict(Struct, eq=False):
     copies_loaded: int
 
 
+Owner = object
+"""A name of this module's own: compiled by mypyc, fields cannot be named by a built-in."""
+
+
 class PendingOrder(Struct, eq=False):
     """An action that is not about one GPU: LoadModel, UnloadModel, GetWorkerState, ..."""
 
     action_id: ActionId
     worker_id: WorkerId
     # Whom the result concerns: an object known to the part of the role that sent it.
-    owner: object
+    owner: Owner
 
 
 Pending = PendingInfer | PendingLoad | PendingEvict | PendingOrder

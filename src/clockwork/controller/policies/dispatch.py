@@ -26,6 +26,7 @@ from clockwork.controller.policies.parking import Parking
 from clockwork.controller.policies.waiting import Waiting
 from clockwork.messages.actions import Infer
 from clockwork.messages.status import Status
+from clockwork.parts.batching import BatchQueue
 from clockwork.parts.timers import Timers
 from clockwork.units import FOREVER_NS, MS
 
@@ -118,7 +119,7 @@ class Dispatcher:
         for gpu in self._eased:
             if self._room_mask & gpu.bit or not self._cluster.up_mask & gpu.bit:
                 continue
-            if self._has_room(gpu, now_ns):
+            if self._note_room(gpu, next_free_ns(gpu, now_ns), now_ns):
                 self._bring_up(gpu, ready)
         self._eased.clear()
 
@@ -131,10 +132,16 @@ class Dispatcher:
             self._parking.park(waiting)
             return
         gpu = self._first_free(candidates, now_ns)
+        queue = waiting.alone if waiting.alone.entries else waiting.queue
+        size_bytes = waiting.payload_bytes
+        if size_bytes:
+            size_bytes *= min(len(queue), waiting.model.sizes[-1])
+        free_ns = next_free_ns(gpu, now_ns, size_bytes)
         # A busy GPU may have fallen behind since it was marked.
-        has_room = self._idle_mask & gpu.bit or self._has_room(gpu, now_ns)
-        if has_room and self._start(waiting, waiting.model.instances[gpu.index], now_ns):
-            self._has_room(gpu, now_ns)
+        if self._idle_mask & gpu.bit or self._note_room(gpu, free_ns, now_ns):
+            instance = waiting.model.instances[gpu.index]
+            free_ns = self._start(waiting, queue, instance, free_ns, now_ns)
+            self._note_room(gpu, free_ns, now_ns)
         if waiting.count:
             self._offer(ready, waiting, None)
 
@@ -161,9 +168,11 @@ class Dispatcher:
         self._cursor = best.index + 1
         return best
 
-    def _has_room(self, gpu: Gpu, now_ns: int) -> bool:
-        """Renew a GPU's room bit; if it is full, have it looked at when it has room again."""
-        free_ns = next_free_ns(gpu, now_ns)
+    def _note_room(self, gpu: Gpu, free_ns: int, now_ns: int) -> bool:
+        """Renew the room bit of a GPU that is free at `free_ns`; return whether it has room.
+
+        A full GPU is looked at again when it has room by the mere passing of time.
+        """
         room_ns = free_ns - self._config.schedule_ahead_ns
         if room_ns < now_ns or not len(gpu.exec):
             self._room_mask |= gpu.bit
@@ -174,21 +183,26 @@ class Dispatcher:
             self._rooms.set(room_ns + 1, gpu)
         return False
 
-    def _start(self, waiting: Waiting, instance: Instance, now_ns: int) -> bool:
-        """Send the best batch of a model to a GPU; refuse what cannot make it there."""
+    def _start(
+        self,
+        waiting: Waiting,
+        queue: BatchQueue[Request],
+        instance: Instance,
+        start_ns: int,
+        now_ns: int,
+    ) -> int:
+        """Send the best batch of a queue to a GPU; return when the GPU will be free then.
+
+        What cannot make it there is refused; nothing may be left to send.
+        """
         assert instance.state is InstanceState.WARM, instance.describe()
-        gpu = instance.gpu
-        queue = waiting.alone if waiting.alone.entries else waiting.queue
-        size_bytes = waiting.payload_bytes
-        if size_bytes:
-            size_bytes *= min(len(queue), waiting.model.sizes[-1])
-        start_ns = next_free_ns(gpu, now_ns, size_bytes)
         index, batch, dropped = queue.choose(start_ns, instance.exec_ns)
         for request in dropped:
             self._refuse(request, instance, start_ns, has_batch=bool(batch), now_ns=now_ns)
-        if batch:
-            self._send(waiting, instance, batch, index, start_ns, now_ns)
-        return bool(batch)
+        if not batch:
+            return start_ns
+        self._send(waiting, instance, batch, index, start_ns, now_ns)
+        return start_ns + instance.exec_ns[index]
 
     def _send(
         self,
