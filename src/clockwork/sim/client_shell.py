@@ -10,6 +10,7 @@ from typing import Any
 
 from clockwork.messages.client_io import (
     ClientEffect,
+    ClientEvent,
     ControllerClosed,
     ControllerConnected,
     Finished,
@@ -116,13 +117,14 @@ class ClientShell:
         """Hand responses to the role."""
         host = self.host
         if host is not None:
-            for item in responses:
-                if isinstance(item.message, LoadModelResponse):
-                    self._note_models(item.message)
             at_ns = host.now_ns
-            host.deliver(
-                [ResponseArrived(item.message, len(item.payload), at_ns) for item in responses]
-            )
+            events: list[ClientEvent] = []
+            for item in responses:
+                message = item.message
+                if isinstance(message, LoadModelResponse):
+                    self._note_models(message)
+                events.append(ResponseArrived(message, len(item.payload), at_ns))
+            host.deliver(events)
 
     def on_lost(self, reason: str) -> None:
         """Tell the role that its controller is gone."""

@@ -122,11 +122,12 @@ class ControllerShell:
         for worker_id, actions in to_workers.items():
             link = self.workers[worker_id]
             if link is not None:
-                link.send_to_b(actions, frames_bytes(actions))
+                link.send_to_b(actions, frames_bytes(actions) if link.counts_bytes else 0)
         for client_id, responses in to_clients.items():
             client = self.clients.get(client_id)
             if client is not None:
-                client.send_to_b(responses, responses_bytes(responses))
+                size_bytes = responses_bytes(responses) if client.counts_bytes else 0
+                client.send_to_b(responses, size_bytes)
 
     def accept(self, connect: Callable[[ClientId], ClientLink]) -> ClientLink | None:
         """Take and return a client's connection, made by `connect`; None without a process."""

@@ -70,7 +70,7 @@ class Host(Generic[EventT, EffectT]):
         # True time until which it is busy, or paused by a fault.
         self.busy_until_ns = 0
         self._loop = loop
-        self._turn = turn
+        self._latency_ns, self._event_ns = turn.latency_ns, turn.event_ns
         self._is_immediate = turn == Turn()
         self._taps = taps
         self._carry_out = carry_out
@@ -104,7 +104,7 @@ class Host(Generic[EventT, EffectT]):
             self._plan()
             return
         if not self._inbox:
-            self._inbox_due_ns = self._loop.now_ns + self._turn.latency_ns
+            self._inbox_due_ns = self._loop.now_ns + self._latency_ns
             self._plan_at(max(self._inbox_due_ns, self.busy_until_ns))
         self._inbox += events
 
@@ -120,10 +120,10 @@ class Host(Generic[EventT, EffectT]):
             tap.on_end(self)
 
     def _step(self, batch: Sequence[EventT | Wakeup]) -> None:
-        now_ns = self._loop.now_ns
-        if self._turn.event_ns:
-            self.busy_until_ns = now_ns + self._turn.event_ns * len(batch)
-        local_ns = self.clock.local_of(now_ns)
+        now_ns, clock = self._loop.now_ns, self.clock
+        if self._event_ns:
+            self.busy_until_ns = now_ns + self._event_ns * len(batch)
+        local_ns = now_ns if clock.is_perfect else clock.local_of(now_ns)
         effects = self.role.handle(batch, local_ns)
         for tap in self._taps:
             tap.on_step(self, batch, effects, local_ns)
@@ -131,12 +131,16 @@ class Host(Generic[EventT, EffectT]):
             self._carry_out(effects)
 
     def _plan(self) -> None:
+        """Plan a turn for when the role wants to be woken."""
         wakeup_ns = self.role.wakeup_ns
-        if wakeup_ns is None:
-            return
+        if wakeup_ns is not None:
+            self._plan_wakeup(wakeup_ns)
+
+    def _plan_wakeup(self, wakeup_ns: int) -> None:
         now_ns = self._loop.now_ns
-        due_ns = max(self.clock.true_of(wakeup_ns), now_ns)
-        self._plan_at(max(due_ns + self._turn.latency_ns, self.busy_until_ns))
+        due_ns = wakeup_ns if self.clock.is_perfect else self.clock.true_of(wakeup_ns)
+        when_ns = (due_ns if due_ns > now_ns else now_ns) + self._latency_ns
+        self._plan_at(when_ns if when_ns > self.busy_until_ns else self.busy_until_ns)
 
     def _plan_at(self, when_ns: int) -> None:
         entries = self._entries
@@ -152,16 +156,22 @@ class Host(Generic[EventT, EffectT]):
         if now_ns < self.busy_until_ns:
             self._plan_at(self.busy_until_ns)
             return
-        if self._inbox and now_ns >= self._inbox_due_ns:
+        if self._inbox:
+            if now_ns < self._inbox_due_ns:
+                self._plan_at(self._inbox_due_ns)
+                return
             batch, self._inbox = self._inbox, []
             self._step(batch)
-        elif self._inbox:
-            self._plan_at(self._inbox_due_ns)
+            self._plan()
+            return
+        wakeup_ns = self.role.wakeup_ns
+        if wakeup_ns is None:
+            return
+        if wakeup_ns <= self.clock.local_of(now_ns):
+            self._step([WAKEUP])
+            self._plan()
         else:
-            wakeup_ns = self.role.wakeup_ns
-            if wakeup_ns is not None and wakeup_ns <= self.clock.local_of(now_ns):
-                self._step([WAKEUP])
-        self._plan()
+            self._plan_wakeup(wakeup_ns)
 
 
 AnyHost = Host[Any, Any]

@@ -50,7 +50,7 @@ class Path:
         """
         self.delay_ns = delay_ns
         self._jitter_ns = jitter_ns
-        self._bytes_per_s = bytes_per_s
+        self.bytes_per_s = bytes_per_s
         self._rng = rng
         # Set by faults: more delay, and a partition.
         self.extra_ns = 0
@@ -65,8 +65,8 @@ class Path:
         taken_ns = self.delay_ns + self.extra_ns
         if self._jitter_ns:
             taken_ns += self._rng.randrange(self._jitter_ns)
-        if self._bytes_per_s is not None:
-            taken_ns += size_bytes * SECOND // self._bytes_per_s
+        if self.bytes_per_s is not None:
+            taken_ns += size_bytes * SECOND // self.bytes_per_s
         return taken_ns
 
     def cut(self) -> None:
@@ -188,6 +188,11 @@ class Connection(Generic[AToBT, BToAT]):
         self.is_open_at_b = True
         # Parcels on their way, for judges.
         self.under_way = 0
+
+    @property
+    def counts_bytes(self) -> bool:
+        """True if sizes matter: the path has a bandwidth."""
+        return self._path.bytes_per_s is not None
 
     def send_to_b(self, items: list[AToBT], size_bytes: int = 0) -> None:
         """Send from end a; lost if a has been told that the connection is gone."""

@@ -78,7 +78,7 @@ class WorkerShell:
                     SendResult(shift_result(item.message, offset_ns), item.payloads)
                     for item in results
                 ]
-            link.send_to_a(results, frames_bytes(results))
+            link.send_to_a(results, frames_bytes(results) if link.counts_bytes else 0)
 
     def on_task_done(self, done: TaskDone) -> None:
         """Tell the role that a task has ended."""
