@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check format lock clean fast slow bench-capacity swarm
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,7 +28,27 @@ check: $(READY)  ## format, lint, types, house rules, unit and property tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/test_tidy.py tests/unit tests/property
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/test_tidy.py tests/unit tests/property
+
+bench-capacity: $(READY)  ## search for the rate that two cores hold, with emulated GPUs
+	@$(BIN)/python benchmarks/capacity.py
+
+swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000)
+	@$(BIN)/clockwork simulate --swarm $(or $(SEEDS),1000)
+
+# The modules that run for every request. Compiled, they shadow their sources: run it again, or
+# `make slow`, after each change.
+HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.py timers.py latency.py) \
+	$(addprefix clockwork/controller/,cluster.py ledger.py action_rows.py core.py) \
+	$(addprefix clockwork/controller/policies/,admission.py ageing.py dispatch.py infer4.py \
+		parking.py placement.py waiting.py)
+
+fast: $(READY) slow  ## compile the controller's hot modules (needs a C compiler; about a minute)
+	@cd src && ../$(BIN)/mypyc --strict $(HOT) > /dev/null && rm -rf build
+	@echo "compiled; 'make slow' goes back to plain Python"
+
+slow:  ## remove what `make fast` compiled
+	@find src -name '*.so' -delete
 
 format: $(READY)  ## format and fix what can be fixed by a program
 	@$(BIN)/ruff format .
