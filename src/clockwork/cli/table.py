@@ -38,6 +38,11 @@ COMMANDS: Final[dict[str, Row]] = {
     "unload": _row("Ask", "models", "Have all workers forget models", "unload"),
     "client": _row("Ask", "client", "Run a workload against a controller"),
     "trace": _row("Ask", "trace", "Make a synthetic trace of functions, or describe one"),
+    "experiment": _row(
+        "Ask",
+        "experiment",
+        "Make a figure of the paper anew, with everything on this machine",
+    ),
     "compile": _row(
         "Models", "compile", "Turn an ONNX file into a model directory", "compile_command"
     ),

@@ -186,7 +186,7 @@ def draw_tail(
     distribution: Distribution,
     *,
     color: str,
-    linestyle: str = "-",
+    linestyle: str | tuple[int, tuple[int, ...]] = "-",
     label: str = "",
 ) -> None:
     """Draw the share of values below each value, with 90, 99, 99.9 % at equal distances.

@@ -1,0 +1,135 @@
+"""Performs all runs of an experiment, and leaves figures, a summary and a text in one folder.
+
+What was measured is never thrown away: after Ctrl-C, or when a run fails, the runs so far are
+evaluated, and summary and text say what is missing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from clockwork.errors import ClockworkError
+from clockwork.live.experiments.plan import (
+    Done,
+    Evaluation,
+    Experiment,
+    OnProgress,
+    Performed,
+    Run,
+    Setting,
+    Stage,
+)
+from clockwork.live.experiments.request_counts import Counts, RequestCounts
+from clockwork.live.experiments.write_up import RunSummary, Summary, write_text
+from clockwork.telemetry.plot_style import save, style
+from clockwork.telemetry.rows import REQUEST_LOG
+
+SUMMARY: Final = "summary.json"
+
+
+class Audience(Protocol):
+    """Who is told how an experiment gets on."""
+
+    def on_run(self, number: int, count: int, run: Run) -> OnProgress:
+        """Hear that a run begins, number 1 first; return who is told of its progress."""
+        ...
+
+    def on_done(self, run: RunSummary) -> None:
+        """Hear what came of a run."""
+        ...
+
+
+class Outcome(Struct, frozen=True):
+    """What an experiment has left behind."""
+
+    summary: Summary
+    # All files in the folder, without logs.
+    files: Sequence[Path]
+
+
+def perform(
+    experiment: Experiment, setting: Setting, stage: Stage, out: Path, audience: Audience
+) -> Outcome:
+    """Perform `experiment` and write everything into the folder `out`.
+
+    Raises:
+        ClockworkError: not even the first run came to anything.
+    """
+    runs = experiment.plan(setting)
+    done: list[Done] = []
+    summaries: list[RunSummary] = []
+    problems: list[str] = []
+    is_interrupted = False
+    for number, run in enumerate(runs, 1):
+        progress = audience.on_run(number, len(runs), run)
+        logs = out / "logs" / run.name
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / REQUEST_LOG).unlink(missing_ok=True)
+        try:
+            performed = stage.perform(run, logs, progress)
+        except ClockworkError as error:
+            problems.append(f"Run {run.name} failed: {error}")
+            performed = Performed(sent=None)
+        counts = _counts(logs)
+        if counts.requests:
+            done.append(Done(run=run, logs=logs))
+        summaries.append(_summary(run, logs.relative_to(out), performed, counts))
+        audience.on_done(summaries[-1])
+        is_interrupted = performed.is_interrupted
+        if is_interrupted or problems:
+            break
+    if is_interrupted:
+        problems.append(f"Interrupted in run {len(summaries)} of {len(runs)}.")
+    if not done:
+        raise ClockworkError(problems[0] if problems else "no run had a request")
+    evaluation = experiment.evaluate(setting, done)
+    summary = Summary(
+        experiment=experiment.name,
+        title=experiment.title,
+        stage=stage.name,
+        is_real=setting.models.is_real,
+        scale=setting.scale,
+        seed=setting.seed,
+        sends_inputs=setting.sends_inputs,
+        model=setting.models.base,
+        runs_planned=len(runs),
+        runs=summaries,
+        is_interrupted=is_interrupted,
+        problems=problems,
+        findings=list(evaluation.findings),
+        figures=evaluation.figures,
+    )
+    return Outcome(summary, _write(experiment, summary, evaluation, out))
+
+
+def _counts(logs: Path) -> Counts:
+    return RequestCounts(logs).total() if (logs / REQUEST_LOG).exists() else Counts()
+
+
+def _summary(run: Run, logs: Path, performed: Performed, counts: Counts) -> RunSummary:
+    return RunSummary(
+        name=run.name,
+        label=run.label,
+        logs=str(logs),
+        planned_s=run.length_ns / 1e9,
+        sent=performed.sent,
+        requests=counts.requests,
+        succeeded=counts.succeeded,
+        good=counts.good,
+    )
+
+
+def _write(
+    experiment: Experiment, summary: Summary, evaluation: Evaluation, out: Path
+) -> list[Path]:
+    files = []
+    with style():
+        for name, draw in evaluation.drawings.items():
+            files += save(draw(), out / name)
+    encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+    path = out / SUMMARY
+    path.write_bytes(encoded + b"\n")
+    return [*files, path, write_text(experiment, summary, files, out)]
