@@ -96,6 +96,7 @@ class Stage:
         make_policy: PolicyFactory = Infer4,
         make_input: MakeInput | None = None,
         remembered: Remembered | None = None,
+        worker_addresses: Sequence[str] = (),
     ) -> None:
         self.role = ControllerRole(
             config or ControllerConfig(),
@@ -103,6 +104,7 @@ class Stage:
             make_policy=make_policy,
             make_input=make_input,
             remembered=remembered,
+            worker_addresses=worker_addresses,
         )
         self.now_ns = BEGIN_NS
         self.gpus = gpus

@@ -27,16 +27,20 @@ from clockwork.controller.ledger import (
     PendingOrder,
 )
 from clockwork.controller.notebook import Notebook
+from clockwork.controller.orders import Orders
 from clockwork.controller.policies.infer4 import Infer4
 from clockwork.controller.policy import Policy
 from clockwork.controller.printing import (
     action_line,
-    request_line,
+    is_told,
     response_line,
     result_line,
 )
 from clockwork.controller.reception import MakeInput, Reception
+from clockwork.controller.results import OrderResults
 from clockwork.controller.startup import Phase, Startup
+from clockwork.controller.upkeep import Clearing, Upkeep
+from clockwork.controller.uploads import Uploads, UploadStep
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,
@@ -59,18 +63,13 @@ from clockwork.messages.controller_io import (
     WorkerLeaving,
     WorkerLost,
 )
-from clockwork.messages.ids import ClientId, RequestId
+from clockwork.messages.ids import RequestId
 from clockwork.messages.remembered import Remembered
 from clockwork.messages.requests import (
-    EvictRequest,
     InferRequest,
-    LoadModelRequest,
-    LoadModelResponse,
-    LsRequest,
-    UnloadModelRequest,
 )
 from clockwork.messages.role import Wakeup
-from clockwork.messages.status import ActionStatus, Status
+from clockwork.messages.status import ActionStatus
 from clockwork.units import MS
 
 SWEEP_NS: Final = 500 * MS
@@ -91,6 +90,7 @@ class ControllerRole:
         make_policy: PolicyFactory = Infer4,
         make_input: MakeInput | None = None,
         remembered: Remembered | None = None,
+        worker_addresses: Sequence[str] = (),
     ) -> None:
         """Begin with no worker connected.
 
@@ -102,6 +102,7 @@ class ControllerRole:
                 that to the workers.
             remembered: what the last controller left, empty for the first one; None: the shell
                 keeps nothing, so nothing is told.
+            worker_addresses: where the workers are, by id; only for people to read.
         """
         self._config = config
         self._cluster = Cluster(worker_count)
@@ -122,6 +123,7 @@ class ControllerRole:
             policy=self._policy,
             notebook=self._notebook,
         )
+        self._results = OrderResults(self._catalogue.on_result)
         self._fleet = Fleet(
             config=config,
             cluster=self._cluster,
@@ -129,6 +131,7 @@ class ControllerRole:
             policy=self._policy,
             catalogue=self._catalogue,
             notebook=self._notebook,
+            results=self._results,
         )
         if remembered is not None:
             self._notebook.open(remembered)
@@ -140,6 +143,23 @@ class ControllerRole:
             ledger=self._ledger,
             fleet=self._fleet,
             catalogue=self._catalogue,
+        )
+        self._uploads = Uploads(cluster=self._cluster, ledger=self._ledger)
+        upkeep = Upkeep(
+            cluster=self._cluster,
+            ledger=self._ledger,
+            policy=self._policy,
+            addresses=worker_addresses,
+        )
+        self._results.register(UploadStep, self._uploads.on_result)
+        self._results.register(Clearing, upkeep.on_result)
+        self._orders = Orders(
+            config=config,
+            ledger=self._ledger,
+            startup=self._startup,
+            catalogue=self._catalogue,
+            uploads=self._uploads,
+            upkeep=upkeep,
         )
         self._ending = Ending(
             ledger=self._ledger,
@@ -242,38 +262,10 @@ class ControllerRole:
             else:
                 self._startup.hold(event.client_id, message, now_ns)
         else:
-            self._on_order(event, now_ns)
-
-    def _on_order(self, event: FromClient, now_ns: int) -> None:
-        """Take in a request that is not an inference."""
-        client_id, message = event.client_id, event.message
-        if not self.is_serving:
-            self._ledger.effects.append(Say(f"Client  --> {request_line(message)}"))
-        if isinstance(message, LoadModelRequest):
-            self._on_load_model(client_id, message, now_ns)
-        elif isinstance(message, LsRequest):
-            if self.is_serving:
-                self._catalogue.ls(client_id, message)
-            else:
-                self._startup.hold(client_id, message, now_ns)
-        elif isinstance(message, UnloadModelRequest):
-            self._catalogue.unload(client_id, message)
-        elif isinstance(message, EvictRequest):
-            self._catalogue.evict(client_id, message, now_ns)
-
-    def _on_load_model(self, client_id: ClientId, message: LoadModelRequest, now_ns: int) -> None:
-        if not self.is_serving:
-            self._startup.load(client_id, message, now_ns)
-        elif self._config.is_model_set_fixed:
-            text = "Controller startup phase has completed"
-            response = LoadModelResponse(
-                message.user_request_id, Status.INVALID_REQUEST, text, 0, None
-            )
-            self._ledger.effects.append(ToClient(client_id, response, b""))
-        else:
-            self._catalogue.load(client_id, message)
+            self._orders.on_from_client(event, now_ns)
 
     def _on_client_lost(self, event: ClientLost, now_ns: int) -> None:
+        self._uploads.client_lost(event.client_id)
         client = self._ledger.lose_client(event.client_id)
         if client is not None:
             self._policy.on_client_gone(client, now_ns)
@@ -315,13 +307,13 @@ class ControllerRole:
             self._on_failure(pending, self._as_failure(result), received_ns, now_ns)
 
     def _on_order_result(self, pending: PendingOrder, result: Result, now_ns: int) -> None:
-        if not self.is_serving:
+        if not self.is_serving and is_told(result):
             line = f"Worker {pending.worker_id} --> {result_line(result)}"
             self._ledger.effects.append(Say(line))
         if pending.owner is self._fleet:
             self._fleet.on_result(pending, result)
         else:
-            self._catalogue.on_result(pending, result, now_ns)
+            self._results.give(pending, result, now_ns)
         self._startup.on_result(now_ns)
 
     def _on_failure(
@@ -375,10 +367,10 @@ class ControllerRole:
         """Return the effects of a startup step with a console line for each message."""
         told: list[ControllerEffect] = []
         for effect in effects:
-            if isinstance(effect, ToWorker):
+            if isinstance(effect, ToWorker) and is_told(effect.message):
                 line = action_line(effect.message, now_ns)
                 told.append(Say(f"Worker {effect.worker_id} <--  {line}"))
-            elif isinstance(effect, ToClient):
+            elif isinstance(effect, ToClient) and is_told(effect.message):
                 told.append(Say(f"Client <--  {response_line(effect.message)}"))
             told.append(effect)
         return told

@@ -13,17 +13,24 @@ from clockwork.messages.controller_io import FromClient, Stopped, ToClient
 from clockwork.messages.ids import ClientId
 from clockwork.messages.requests import (
     DoneResponse,
-    EvictRequest,
     InferRequest,
     InferResponse,
+    LoadModelRequest,
     LoadModelResponse,
     LsRequest,
     LsResponse,
     Request,
     Response,
-    UnloadModelRequest,
+    WorkersRequest,
+    WorkersResponse,
 )
 from clockwork.messages.status import Status
+from clockwork.messages.uploads import (
+    BeginUploadRequest,
+    BeginUploadResponse,
+    UploadChunkRequest,
+    UploadChunkResponse,
+)
 
 STOPPING = "the controller is shutting down: ask again when it is back"
 """The message of status 5 at the end."""
@@ -72,6 +79,12 @@ def _refusal(request: Request) -> Response:
         return InferResponse(number, status, STOPPING, request.model_id, 0, 0, False)
     if isinstance(request, LsRequest):
         return LsResponse(number, status, STOPPING, ())
-    if isinstance(request, UnloadModelRequest | EvictRequest):
-        return DoneResponse(number, status, STOPPING)
-    return LoadModelResponse(number, status, STOPPING, 0, None)
+    if isinstance(request, LoadModelRequest):
+        return LoadModelResponse(number, status, STOPPING, 0, None)
+    if isinstance(request, WorkersRequest):
+        return WorkersResponse(number, status, STOPPING, ())
+    if isinstance(request, BeginUploadRequest):
+        return BeginUploadResponse(number, status, STOPPING, 0, 0, 0)
+    if isinstance(request, UploadChunkRequest):
+        return UploadChunkResponse(number, Status.ERROR, STOPPING)
+    return DoneResponse(number, status, STOPPING)

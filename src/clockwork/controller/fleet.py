@@ -27,6 +27,7 @@ from clockwork.controller.ledger import (
 )
 from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
+from clockwork.controller.results import OrderResults
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,
@@ -52,6 +53,7 @@ class Fleet:
         policy: Policy,
         catalogue: Catalogue,
         notebook: Notebook,
+        results: OrderResults,
     ) -> None:
         self._config = config
         self._cluster = cluster
@@ -59,6 +61,7 @@ class Fleet:
         self._policy = policy
         self._catalogue = catalogue
         self._notebook = notebook
+        self._results = results
         # GPUs that may still be taken into use.
         self._gpus_left = config.max_gpus
         # Workers of the controller's own list whose state was never read: they share what is left.
@@ -206,7 +209,7 @@ class Fleet:
             elif isinstance(pending, PendingEvict):
                 self._policy.on_evict(pending, failed, received_ns=now_ns, now_ns=now_ns)
             elif pending.owner is not self:
-                self._catalogue.on_result(pending, failed, now_ns)
+                self._results.give(pending, failed, now_ns)
 
     def _forget_weights(self, gpu: Gpu, now_ns: int) -> None:
         for instance in list(gpu.lru.values()):

@@ -16,7 +16,6 @@ from clockwork.messages.actions import (
 )
 from clockwork.messages.models import ModelInfo, ModelProfile, WorkerState
 from clockwork.messages.requests import (
-    DoneResponse,
     EvictRequest,
     InferRequest,
     InferResponse,
@@ -27,6 +26,14 @@ from clockwork.messages.requests import (
     Request,
     Response,
     UnloadModelRequest,
+)
+from clockwork.messages.uploads import (
+    BeginUploadRequest,
+    BeginUploadResponse,
+    StoreChunk,
+    UploadChunkRequest,
+    UploadChunkResponse,
+    UploadDone,
 )
 from clockwork.units import GIB, MIB, MS
 
@@ -43,8 +50,12 @@ def request_line(request: Request) -> str:
         return f"{head}LS"
     if isinstance(request, EvictRequest):
         return f"{head}Evict model={request.model_id}"
-    assert isinstance(request, UnloadModelRequest)
-    return f"{head}UnloadModel model={request.model_id}"
+    if isinstance(request, UnloadModelRequest):
+        return f"{head}UnloadModel model={request.model_id}"
+    if isinstance(request, BeginUploadRequest):
+        size_mb = sum(file.size_bytes for file in request.files) / MIB
+        return f"{head}UploadModel name={request.name} files={len(request.files)} {size_mb:.1f} MB"
+    return f"{head}{type(request).__name__.removesuffix('Request')}"
 
 
 def response_line(response: Response) -> str:
@@ -66,8 +77,16 @@ def response_line(response: Response) -> str:
     if isinstance(response, LsResponse):
         lines = [f"{head}LS {len(response.models)} models:"]
         return "\n ".join(lines + [f"M-{item.model_id} {item.source}" for item in response.models])
-    assert isinstance(response, DoneResponse)
-    return f"{head}{response.message or 'success'}"
+    if isinstance(response, BeginUploadResponse):
+        return f"{head}UploadModel to {response.lacking_count} workers"
+    return f"{head}success"
+
+
+def is_told(message: Request | Response | Action | Result) -> bool:
+    """Return whether the startup tells a message; there may be thousands of parts of uploads."""
+    return not isinstance(
+        message, UploadChunkRequest | UploadChunkResponse | StoreChunk | UploadDone
+    )
 
 
 def action_line(action: Action, now_ns: int) -> str:
