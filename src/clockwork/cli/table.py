@@ -66,6 +66,7 @@ COMMANDS: Final[dict[str, Row]] = {
     "simulate": _row(
         "Look back", "simulate", "Run the real controller, workers and clients in virtual time"
     ),
+    "replay": _row("Look back", "replay", "Do again what a controller did, by its journal"),
     "report": _row("Look back", "report", "Show what happened in a run, by the logs in LOGDIR"),
     "timeline": _row(
         "Look back", "timeline", "Export the actions of a run, by the logs in LOGDIR, as a trace"
