@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clockwork.messages.models import TensorSpec
-from clockwork.models.zoo.build import build
+from clockwork.models.zoo.build import build, write_onnx
 from clockwork.models.zoo.catalogue import ARCHITECTURES
 
 Array = NDArray[Any]
@@ -30,6 +30,9 @@ class Zoo:
         directory = self.folder / name
         if not directory.exists():
             build(name, self.folder, measure=False, keep_onnx=keep_onnx, **_sizes(name))
+        elif keep_onnx is not None:
+            # Another test had it built: equal seeds give the same file again.
+            write_onnx(name, keep_onnx, image_size=_sizes(name).get("image_size"))
         return directory
 
 
