@@ -35,13 +35,14 @@ class ModelFolders:
         roots: tuple[Path, ...] = (*self._uploads, *(self._folders or (Path(),)))
         try:
             resolved = [(root / text).resolve() for root in roots]
+            allowed = [place for place in resolved if self._is_allowed(place)]
+            existing = [place for place in allowed if place.exists()]
         except (ValueError, OSError, RuntimeError) as error:
             raise ModelError(f"{text!r} is no path: {error}") from None
-        allowed = [place for place in resolved if self._is_allowed(place)]
         if not allowed:
             names = ", ".join(map(str, self._folders))
             raise ModelError(f"{text} is outside the model folders of this worker: {names}")
-        return next((place for place in allowed if place.exists()), allowed[0])
+        return existing[0] if existing else allowed[0]
 
     def _is_allowed(self, place: Path) -> bool:
         roots = (*self._folders, *self._uploads)
