@@ -17,6 +17,8 @@ ROOT: Final = Path(__file__).parent.parent
 MODULE_LINES_MAX: Final = 400
 FUNCTION_LINES_MAX: Final = 60
 COLUMNS_MAX: Final = 100
+# Notes to tools cannot be wrapped, and nobody reads them.
+PRAGMA: Final = re.compile(r"\s+# (type: ignore|noqa|fmt:).*$")
 
 # A package may import its own modules, and packages of a lower number.
 LAYERS: Final = {
@@ -38,6 +40,8 @@ LAYERS: Final = {
 }
 # What else is allowed within the layer of the shells. Roles and parts have no such line.
 SIDEWAYS: Final = {
+    # The public names, as users write them.
+    "cli": {"__init__"},
     "live": {"telemetry", "models", "engines"},
     "sim": {"telemetry", "models", "engines"},
     "engines": {"models"},
@@ -169,8 +173,9 @@ def sizes(source: Source) -> Iterator[str]:
                 f"extract helpers that compute and return",
             )
     for number, text in enumerate(source.lines, 1):
-        if len(text) > COLUMNS_MAX:
-            yield source.at(number, f"{len(text)} columns, {COLUMNS_MAX} allowed: wrap it")
+        columns = len(PRAGMA.sub("", text))
+        if columns > COLUMNS_MAX:
+            yield source.at(number, f"{columns} columns, {COLUMNS_MAX} allowed: wrap it")
 
 
 def docstrings(source: Source) -> Iterator[str]:
