@@ -8,6 +8,8 @@ import pytest
 
 from clockwork.cli.main import clockwork, main
 from clockwork.cli.table import COMMANDS, SECTIONS
+from clockwork.cli.worker import config_lines
+from clockwork.live.options import WORKER, resolve_settings
 
 
 def outcome(capsys, *arguments: str):
@@ -128,3 +130,16 @@ def test_the_originals_flags_of_a_dummy_worker_work(capsys):
     rows = {line.split()[0]: line.split()[2] for line in out.splitlines()}
     assert (rows["worker.gpus"], rows["worker.port"]) == ("2", "0")
     assert rows["memory_settings.weights_cache_size"] == "21.5GiB"
+
+
+def test_a_worker_says_which_file_it_was_configured_by(tmp_path):
+    """The original's lines, one per key that the file overwrites."""
+    path = tmp_path / "user.cfg"
+    path.write_text("WorkerConfig = { memory_settings = { io_pool_size = 1048576L; }; };")
+    environ = {"CLOCKWORK_CONFIG_FILE": str(path)}
+    origins = resolve_settings(WORKER, flags={}, environ=environ, config=None)
+    assert config_lines(origins) == [
+        "Loading Clockwork worker default config (built in)",
+        f"Overriding default config using values in {path}",
+        " memory_settings.io_pool_size = 1048576",
+    ]

@@ -22,6 +22,10 @@ Value = int | float | bool | str | tuple[str, ...]
 """What a setting can be once it is read."""
 
 
+FROM_FILE: Final = "file "
+"""How the source of a value from a file begins; its path follows."""
+
+
 class Kind(Enum):
     """How a setting is written; the value is the placeholder that help texts show."""
 
@@ -140,7 +144,7 @@ def _resolve_one(
     if setting.env is not None and environ.get(setting.env):
         return _read(setting, environ[setting.env], f"environment {setting.env}")
     if file is not None and setting.key in file.values:
-        return _read(setting, file.values[setting.key], f"file {file.path}")
+        return _read(setting, file.values[setting.key], f"{FROM_FILE}{file.path}")
     return _read(setting, setting.default, "default")
 
 
