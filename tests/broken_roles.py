@@ -24,6 +24,7 @@ from clockwork.messages.controller_io import (
     ToClient,
     WorkerLost,
 )
+from clockwork.messages.remembered import Remembered
 from clockwork.messages.requests import InferResponse
 from clockwork.messages.status import Status
 from clockwork.messages.worker_io import ActionArrived, SendResult, WorkerEffect, WorkerEvent
@@ -39,8 +40,8 @@ EVERY: int = 20
 class BrokenController:
     """A controller role that passes everything through; bugs override."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.inner: ControllerRole = make_controller(scenario)
+    def __init__(self, scenario: Scenario, remembered: Remembered | None) -> None:
+        self.inner: ControllerRole = make_controller(scenario, remembered)
         self.occasions = 0
 
     @property

@@ -11,6 +11,7 @@ from clockwork.controller.core import ControllerRole
 from clockwork.errors import ConfigurationError
 from clockwork.messages.controller_io import ControllerEvent, WorkerLost
 from clockwork.messages.ids import WorkerId
+from clockwork.messages.remembered import Remembered
 from clockwork.sim.links import ControllerLike
 from clockwork.sim.run import Run
 from clockwork.sim.scenario import Scenario
@@ -24,10 +25,14 @@ SEED = 10
 def write(path: Path, seed: int = SEED) -> int:
     """Write the journal of a simulated controller; return how many requests it answered."""
 
-    def make(scenario: Scenario) -> ControllerLike:
-        role = ControllerRole(scenario.controller, scenario.hardware.workers)
+    def make(scenario: Scenario, remembered: Remembered | None) -> ControllerLike:
+        count = scenario.hardware.workers
+        role = ControllerRole(scenario.controller, count, remembered=remembered)
         header = Header(
-            policy="INFER4", worker_count=scenario.hardware.workers, config=scenario.controller
+            policy="INFER4",
+            worker_count=count,
+            config=scenario.controller,
+            remembered=remembered,
         )
         made.append(JournaledRole(role, path.open("wb"), header))
         return made[-1]

@@ -106,8 +106,11 @@ def _run(scenario: Scenario, *, policy: str, out: Path | None, interval_ns: int)
         taps=[digest],
         take_records=[take] if logs is None else [take, logs.add],
         take_line=_say,
-        make_controller=lambda each: ControllerRole(
-            each.controller, each.hardware.workers, make_policy=POLICIES[policy]
+        make_controller=lambda each, remembered: ControllerRole(
+            each.controller,
+            each.hardware.workers,
+            make_policy=POLICIES[policy],
+            remembered=remembered,
         ),
     )
     try:

@@ -11,16 +11,20 @@ from collections.abc import Callable
 from clockwork.messages.controller_io import (
     ClientLost,
     ControllerEffect,
+    ControllerEvent,
+    Dismiss,
     FromClient,
     FromWorker,
     Say,
     ToClient,
     ToWorker,
     WorkerConnected,
+    WorkerLeaving,
     WorkerLost,
 )
 from clockwork.messages.ids import ClientId, WorkerId
 from clockwork.messages.records import ActionRecord, Record, RequestRecord
+from clockwork.messages.remembered import Remember
 from clockwork.messages.role import WAKEUP
 from clockwork.messages.worker_io import SendResult
 from clockwork.sim.links import (
@@ -28,6 +32,7 @@ from clockwork.sim.links import (
     Asked,
     ClientLink,
     ControllerHost,
+    Leaving,
     WorkerLink,
     Zeros,
     frames_bytes,
@@ -49,6 +54,7 @@ class ControllerShell:
         redial_ns: int,
         paths: list[Path],
         take_record: Callable[[Record], None],
+        remember: Callable[[Remember], None],
         say: Callable[[Say], None],
     ) -> None:
         """Prepare; `start` starts the first process.
@@ -59,6 +65,7 @@ class ControllerShell:
             redial_ns: between two tries.
             paths: the way to each worker.
             take_record: takes telemetry records.
+            remember: takes what the next controller will want to know.
             say: takes console lines.
         """
         self._loop = loop
@@ -67,6 +74,7 @@ class ControllerShell:
         self._redial_ns = redial_ns
         self._paths = paths
         self._take_record = take_record
+        self._remember = remember
         self._say = say
         # None while no process is alive.
         self.host: ControllerHost | None = None
@@ -119,6 +127,10 @@ class ControllerShell:
                 self._say(effect)
             elif isinstance(effect, RequestRecord | ActionRecord):
                 take_record(effect)
+            elif isinstance(effect, Remember):
+                self._remember(effect)
+            elif isinstance(effect, Dismiss):
+                self._dismiss(effect.worker_id)
         for worker_id, actions in to_workers.items():
             link = self.workers[worker_id]
             if link is not None:
@@ -144,17 +156,21 @@ class ControllerShell:
             self._greeted.add(worker_id)
             self.host.deliver([WorkerConnected(worker_id)])
 
-    def on_results(self, worker_id: WorkerId, results: list[SendResult], zeros: Zeros) -> None:
-        """Hand results to the role."""
+    def on_results(
+        self, worker_id: WorkerId, results: list[SendResult | Leaving], zeros: Zeros
+    ) -> None:
+        """Hand results to the role, or the word that the worker leaves."""
         host = self.host
         if host is not None:
             at_ns = host.now_ns
-            host.deliver(
-                [
-                    FromWorker(worker_id, item.message, zeros.joined(item.payloads), at_ns)
-                    for item in results
-                ]
-            )
+            events: list[ControllerEvent] = []
+            for item in results:
+                if isinstance(item, SendResult):
+                    payload = zeros.joined(item.payloads)
+                    events.append(FromWorker(worker_id, item.message, payload, at_ns))
+                else:
+                    events.append(WorkerLeaving(worker_id, item.reason))
+            host.deliver(events)
 
     def on_worker_lost(self, worker_id: WorkerId, reason: str) -> None:
         """Tell the role that a worker is gone, and dial it again."""
@@ -166,6 +182,14 @@ class ControllerShell:
                 host.deliver([WorkerLost(worker_id, reason)])
             again_ns = self._loop.now_ns + self._redial_ns
             self._loop.at(again_ns, lambda each: self._try(worker_id, each), host)
+
+    def _dismiss(self, worker_id: WorkerId) -> None:
+        """Let a worker that is leaving go, and dial the one that comes after it."""
+        link = self.workers[worker_id]
+        if link is not None:
+            reason = "it was leaving, and has finished"
+            link.die_at_a(reason)
+            self.on_worker_lost(worker_id, reason)
 
     def on_requests(self, client_id: ClientId, items: list[Asked]) -> None:
         """Hand requests to the role."""

@@ -35,6 +35,7 @@ from clockwork.sim.scenario import (
     FailLoads,
     Fault,
     KillWorker,
+    LeaveWorker,
     Partition,
     PauseController,
     RemoveModel,
@@ -43,6 +44,7 @@ from clockwork.sim.scenario import (
     SlowGpu,
     StallGpu,
 )
+from clockwork.sim.worker_shell import WorkerShell
 from clockwork.sim.world import World
 
 
@@ -95,6 +97,23 @@ class Faults:
             return
         shell.kill("the worker was killed")
         self._after(fault.down_ns, lambda _: shell.ensure())
+
+    def _leave_worker(self, fault: LeaveWorker) -> None:
+        shell = self._world.workers[self._worker_index(fault.worker)]
+        if shell.host is not None and not shell.is_leaving:
+            shell.leave("the worker was asked to end")
+            self._replace_when_gone(shell, fault.down_ns)
+
+    def _replace_when_gone(self, shell: WorkerShell, after_ns: int) -> None:
+        """Start a new worker after a time, or after another if the old one still has to finish."""
+
+        def look(_: None) -> None:
+            if shell.is_leaving:
+                self._replace_when_gone(shell, after_ns)
+            else:
+                shell.ensure()
+
+        self._after(after_ns, look)
 
     def _restart_controller(self, fault: RestartController) -> None:
         controller = self._world.controller
@@ -207,6 +226,7 @@ class Faults:
 
 _BEGIN: Final[dict[type, Callable[..., None]]] = {
     KillWorker: Faults._kill_worker,
+    LeaveWorker: Faults._leave_worker,
     CutConnection: Faults._cut,
     Partition: Faults._partition,
     DelayMessages: Faults._delay,

@@ -6,6 +6,8 @@ Payloads are slices of one block of zeros: roles look at nothing but their size.
 from collections.abc import Iterable
 from typing import Final, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from clockwork.controller.cluster import Cluster
 from clockwork.controller.ledger import Ledger
 from clockwork.messages.client_io import ClientEffect, ClientEvent
@@ -19,9 +21,16 @@ from clockwork.sim.network import Connection
 FRAME_BYTES: Final = 100
 """What a frame adds to its payload: preamble and header (measured: 60 to 150)."""
 
+
+class Leaving(Struct, frozen=True):
+    """A worker's word that it is about to end (a message of the wire, not of the role)."""
+
+    reason: str
+
+
 Asked = tuple[Request, Payload]
 """What a client sends."""
-WorkerLink = Connection[ToWorker, SendResult]
+WorkerLink = Connection[ToWorker, SendResult | Leaving]
 ClientLink = Connection[ToClient, Asked]
 ControllerHost = Host[ControllerEvent, ControllerEffect]
 WorkerHost = Host[WorkerEvent, WorkerEffect]
@@ -64,9 +73,12 @@ class Zeros:
         return self.of(sum(map(len, payloads)))
 
 
-def frames_bytes(items: Iterable[ToWorker | SendResult]) -> int:
+def frames_bytes(items: Iterable[ToWorker | SendResult | Leaving]) -> int:
     """Return the size of actions or results as frames."""
-    return sum(FRAME_BYTES + sum(map(len, item.payloads)) for item in items)
+    return sum(
+        FRAME_BYTES + (0 if isinstance(item, Leaving) else sum(map(len, item.payloads)))
+        for item in items
+    )
 
 
 def responses_bytes(items: Iterable[ToClient]) -> int:

@@ -155,9 +155,20 @@ class DriftClock(Struct, frozen=True, tag=True):
 
 
 class RestartController(Struct, frozen=True, tag=True):
-    """The controller dies; after `down_ns` a new one takes its place and knows nothing."""
+    """The controller dies; after `down_ns` a new one takes its place.
+
+    It knows what the old one had it told to remember, if the scenario `keeps_state`, else nothing.
+    """
 
     at_ns: int
+    down_ns: int
+
+
+class LeaveWorker(Struct, frozen=True, tag=True):
+    """A worker is asked to end: it finishes what it has; an empty one comes after `down_ns`."""
+
+    at_ns: int
+    worker: int
     down_ns: int
 
 
@@ -217,6 +228,7 @@ Fault = (
     | ShortMemory
     | DriftClock
     | RestartController
+    | LeaveWorker
     | PauseController
     | DropClient
     | Burst
@@ -243,6 +255,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     controller: ControllerConfig = ControllerConfig()
     # One per client.
     workloads: tuple[Workload, ...] = ()
+    # Whether controllers have something remembered for those that take their place.
+    keeps_state: bool = False
     # Whether a client that was killed, or lost its controller, is begun anew.
     restarts_clients: bool = True
     # Whether requests carry inputs, and responses outputs.

@@ -46,6 +46,7 @@ from clockwork.sim.scenario import (
     Fault,
     Hardware,
     KillWorker,
+    LeaveWorker,
     Network,
     Noise,
     Partition,
@@ -148,7 +149,15 @@ def draw(seed: int) -> Scenario:
         heal_at_ns=HEAL_NS,
         duration_ns=DURATION_NS,
     )
-    return scenario if calm else replace(scenario, faults=_faults(rng, scenario))
+    if calm:
+        return scenario
+    faults = _faults(rng, scenario)
+    # Drawn apart: what was added later leaves the scenarios of older seeds much as they were.
+    more = Random(f"swarm:{seed}:more")
+    keeps_state = more.random() < 0.5
+    if more.random() < 0.2:
+        faults += tuple(_leave(more) for _ in range(more.randint(1, 3)))
+    return replace(scenario, faults=faults, keeps_state=keeps_state)
 
 
 def _recovery_error(verdict: Verdict, twin: Verdict) -> Violation | None:
@@ -267,6 +276,11 @@ def _burst(rng: Random, at_ns: int, path: str) -> Burst:
         seed=rng.randrange(99),
     )
     return Burst(at_ns, workload)
+
+
+def _leave(rng: Random) -> LeaveWorker:
+    at_ns = rng.randint(QUIET_NS, HEAL_NS)
+    return LeaveWorker(at_ns, rng.randrange(4), rng.choice((50, 500)) * MS)
 
 
 def _place(rng: Random) -> tuple[int, int]:

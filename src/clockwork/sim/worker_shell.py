@@ -19,7 +19,7 @@ from clockwork.messages.worker_io import (
 )
 from clockwork.parts.clock_offset import shift_action, shift_result
 from clockwork.sim.devices import Devices
-from clockwork.sim.links import WorkerHost, WorkerLink, Zeros, frames_bytes
+from clockwork.sim.links import Leaving, WorkerHost, WorkerLink, Zeros, frames_bytes
 
 
 class WorkerShell:
@@ -37,6 +37,8 @@ class WorkerShell:
         self.link: WorkerLink | None = None
         self.host: WorkerHost | None = None
         self.devices: Devices | None = None
+        # True from the word that it leaves until the process is gone.
+        self.is_leaving = False
         self.start()
 
     def start(self) -> None:
@@ -52,33 +54,34 @@ class WorkerShell:
         """Kill the process; its controller learns it."""
         assert self.host is not None
         assert self.devices is not None
-        self.host.die()
-        self.devices.is_alive = False
-        self.host = self.devices = None
+        self._end()
         if self.link is not None:
             self.link.die_at_b(reason)
             self.link = None
 
+    def leave(self, reason: str) -> None:
+        """Have the process finish what it has, and end when its controller lets it go."""
+        if self.link is None:
+            self._end()
+        else:
+            self.is_leaving = True
+            self.link.send_to_a([Leaving(reason)])
+
     def carry_out(self, effects: list[WorkerEffect]) -> None:
         """Start tasks, and send results in one parcel."""
-        results: list[SendResult] = []
+        results: list[SendResult | Leaving] = []
         devices, link = self.devices, self.link
         assert devices is not None
         for effect in effects:
             if isinstance(effect, SendResult):
-                results.append(effect)
+                results.append(_in_their_clock(effect, link))
             elif isinstance(effect, StartTask):
                 devices.start(effect.task)
             elif isinstance(effect, ReleaseModel):
                 devices.release(effect.code_id)
         if results and link is not None:
-            offset_ns = link.offset_at_b.offset_ns
-            if offset_ns:
-                results = [
-                    SendResult(shift_result(item.message, offset_ns), item.payloads)
-                    for item in results
-                ]
-            link.send_to_a(results, frames_bytes(results) if link.counts_bytes else 0)
+            size_bytes = frames_bytes(results) if link.counts_bytes else 0
+            link.send_to_a(results, size_bytes)
 
     def on_task_done(self, done: TaskDone) -> None:
         """Tell the role that a task has ended."""
@@ -109,3 +112,21 @@ class WorkerShell:
             self.link = None
             if self.host is not None:
                 self.host.deliver([ControllerLost()])
+            if self.is_leaving:
+                self._end()
+
+    def _end(self) -> None:
+        """End the process, if there is one."""
+        self.is_leaving = False
+        if self.host is not None and self.devices is not None:
+            self.host.die()
+            self.devices.is_alive = False
+            self.host = self.devices = None
+
+
+def _in_their_clock(effect: SendResult, link: WorkerLink | None) -> SendResult:
+    """Return a result with its instants in the controller's clock."""
+    offset_ns = 0 if link is None else link.offset_at_b.offset_ns
+    if not offset_ns:
+        return effect
+    return SendResult(shift_result(effect.message, offset_ns), effect.payloads)

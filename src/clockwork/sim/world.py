@@ -22,6 +22,7 @@ from clockwork.messages.controller_io import Say
 from clockwork.messages.ids import ClientId, GpuId, ModelId, WorkerId
 from clockwork.messages.models import GpuState
 from clockwork.messages.records import Record
+from clockwork.messages.remembered import Remembered
 from clockwork.messages.requests import UnloadModelRequest
 from clockwork.sim.client_shell import ClientShell, Operator
 from clockwork.sim.clocks import Clock
@@ -40,6 +41,7 @@ from clockwork.sim.links import (
 )
 from clockwork.sim.loop import START_NS, Loop
 from clockwork.sim.network import Connection, Path
+from clockwork.sim.recollection import Recollection
 from clockwork.sim.scenario import ClockError, Hardware, Scenario, Turn
 from clockwork.sim.worker_shell import WorkerShell
 from clockwork.units import MIB, MS
@@ -52,15 +54,17 @@ CLIENT_RESTART_NS: Final = 200 * MS
 IO_POOL_BYTES: Final = 512 * MIB
 """The original's; emulated devices never use it."""
 
-MakeController = Callable[[Scenario], ControllerLike]
+MakeController = Callable[[Scenario, Remembered | None], ControllerLike]
+"""Makes a controller role, which is told what the one before it left if anything is kept."""
 MakeWorker = Callable[[Scenario], WorkerLike]
 TakeRecords = Callable[[list[Record]], None]
 TakeLine = Callable[[Say], None]
 
 
-def make_controller(scenario: Scenario) -> ControllerRole:
+def make_controller(scenario: Scenario, remembered: Remembered | None) -> ControllerRole:
     """Return the real controller role."""
-    return ControllerRole(scenario.controller, scenario.hardware.workers)
+    count = scenario.hardware.workers
+    return ControllerRole(scenario.controller, count, remembered=remembered)
 
 
 def make_worker(scenario: Scenario) -> WorkerRole:
@@ -112,6 +116,7 @@ class World:
         self._take_records = take_records
         self._take_line = take_line
         self._records: list[Record] = []
+        self._recollection = Recollection()
         self._zeros = Zeros()
         self._has_stamps = not scenario.are_clocks_perfect
         count = scenario.hardware.workers
@@ -128,6 +133,7 @@ class World:
             redial_ns=scenario.network.redial_ns,
             paths=self.paths,
             take_record=self._records.append,
+            remember=self._recollection.add,
             say=self._say,
         )
         self.controller.start()
@@ -191,9 +197,10 @@ class World:
         )
 
     def _controller_host(self, shell: ControllerShell) -> ControllerHost:
+        remembered = self._recollection.remembered() if self.scenario.keeps_state else None
         return Host(
             self.loop,
-            self._make_controller(self.scenario),
+            self._make_controller(self.scenario, remembered),
             kind=Kind.CONTROLLER,
             index=0,
             clock=self._true_clock,
@@ -274,7 +281,8 @@ class World:
     def _dial(self, worker_id: WorkerId) -> WorkerLink | None:
         """Connect the controller to a worker that is there and has no other controller."""
         worker, path = self.workers[worker_id], self.paths[worker_id]
-        if path.is_cut or worker.host is None or worker.link is not None:
+        is_taken = worker.link is not None or worker.is_leaving
+        if path.is_cut or worker.host is None or is_taken:
             return None
         controller = self.controller
         link: WorkerLink = Connection(
