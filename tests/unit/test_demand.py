@@ -43,11 +43,19 @@ def test_an_overloaded_holder_leaves_demand_unsatisfied() -> None:
 
 
 def test_load_demand_expires() -> None:
-    """Once loading cannot help a request, it stops counting for loading only."""
+    """Once loading cannot help a request, it stops counting for loading, not for execution."""
     model = ModelDemand()
     model.arrive(Claim(), 0)
+    model.add_holder(GpuDemand())
     assert model.priority(CAPACITY, 25 * MS) == 0
     assert not model.is_empty
+
+
+def test_late_requests_still_need_a_model_that_nobody_holds() -> None:
+    """Without any holder an open request has the weight of its execution, however late."""
+    model = ModelDemand()
+    model.arrive(Claim(), 0)
+    assert model.priority(CAPACITY, 25 * MS) == 3_470_000
 
 
 def test_a_request_that_ran_and_expired_is_subtracted_once() -> None:

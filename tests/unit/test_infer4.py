@@ -4,8 +4,9 @@ from controller_stage import Stage, profile
 
 from clockwork.controller.config import ControllerConfig
 from clockwork.messages.actions import EvictWeights, Infer, LoadWeights
-from clockwork.messages.ids import ClientId
+from clockwork.messages.ids import ClientId, ModelId
 from clockwork.messages.records import ActionRecord, RequestRecord
+from clockwork.messages.requests import EvictRequest
 from clockwork.messages.status import ActionStatus, Status
 from clockwork.units import MS
 
@@ -215,6 +216,20 @@ def test_weights_that_turn_out_to_be_missing_are_loaded_again() -> None:
     (number,) = stage.infer(slo_ms=500)
     stage.fail(stage.take(Infer)[0], ActionStatus.EXEC_WEIGHTS_MISSING)
     assert len(stage.take(LoadWeights)) == 1
+    stage.settle()
+    assert stage.answers()[number].status is Status.SUCCESS
+
+
+def test_a_request_sent_back_after_its_model_was_evicted_has_it_loaded_again() -> None:
+    """A late start is refused, the weights go meanwhile: the request still gets them back."""
+    stage = Stage(pages=1).start(profile(), profile())
+    stage.warm(0)
+    (number,) = stage.infer(0, slo_ms=900)
+    (infer,) = stage.take(Infer)
+    stage.advance(30)
+    stage.request(EvictRequest(70, 0, ModelId(0)))
+    stage.fail(infer, ActionStatus.EXEC_TOO_LATE, "window closed")
+    assert [load.model_id for load in stage.take(LoadWeights)] == [0]
     stage.settle()
     assert stage.answers()[number].status is Status.SUCCESS
 

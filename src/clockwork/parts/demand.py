@@ -70,6 +70,11 @@ class ModelDemand:
         """True if nobody needs the model."""
         return self.exec_demand == 0 and self.load == 0
 
+    @property
+    def need(self) -> int:
+        """How much the model is needed somewhere."""
+        return self.load if self.load > self.exec_demand else self.exec_demand
+
     def arrive(self, claim: Claim, now_ns: int) -> None:
         """Count a request that was admitted."""
         self.forget_expired(now_ns)
@@ -115,11 +120,16 @@ class ModelDemand:
         """Return the load demand that the model's holders do not satisfy; <= 0: none.
 
         A holder serves ``C * required / load`` of what is required of it (its share of the load
-        demand), so an overloaded one leaves a part unserved. O(holders).
+        demand), so an overloaded one leaves a part unserved. Without any holder the requests that
+        are not answered yet cannot run at all, so that even those for which no load demand counts
+        any more (they are late, or were sent back by a GPU) have the weight of their execution.
+        O(holders).
         """
         self.forget_expired(now_ns)
-        if not self._holders or not self.load:
-            return self.load
+        if not self._holders:
+            return self.need
+        if not self.load:
+            return 0
         weights = [capacity / gpu.load for gpu in self._holders]
         total = sum(weights)
         served = sum(self.load * weight / total * weight for weight in weights)

@@ -252,9 +252,7 @@ class Infer4:
 
     def on_cold(self, model: Model, now_ns: int) -> None:
         """Requests that wait for this model need its weights somewhere else."""
-        waiting = self._waiting.get(model.model_id)
-        if waiting is not None and waiting.count and waiting.terms is not None:
-            self._claim_load(model, waiting.terms, now_ns)
+        self._placement.want(model, now_ns)
 
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Evict a warm instance because a client asked for it."""
@@ -320,8 +318,10 @@ class Infer4:
         self._ledger.respond(
             request, Status.COULD_NOT_START_IN_TIME, at_ns, message=refusal(request, why)
         )
-        if terms.internal_slo_ns >= model.exec_ns[0]:
-            self._claim_load(model, terms, at_ns)
+        if terms.internal_slo_ns >= model.exec_ns[0] and not model.resident_mask:
+            claim = _LoadClaim(0, terms.load_demand, at_ns + terms.load_expiry_ns)
+            model.demand.arrive(claim, at_ns)
+            self._placement.want(model, at_ns)
 
     def _end(self, pending: PendingInfer, at_ns: int) -> None:
         """Take an Infer off its GPU's timeline."""
@@ -350,13 +350,4 @@ class Infer4:
             self._ledger.advance(request, QUEUED)
             request.must_run_alone = is_about_batch
             self._queue(waiting, request)
-            if waiting.terms is not None:
-                # Its own claim was given up when it was assigned.
-                self._claim_load(request.model, waiting.terms, now_ns)
-
-    def _claim_load(self, model: Model, terms: Terms, now_ns: int) -> None:
-        """Have the weights of a model loaded if no GPU has them."""
-        if not model.resident_mask:
-            claim = _LoadClaim(0, terms.load_demand, now_ns + terms.load_expiry_ns)
-            model.demand.arrive(claim, now_ns)
-            self._placement.want(model, now_ns)
+            self._placement.want(request.model, now_ns)
