@@ -7,6 +7,7 @@ The phases of a trial::
 `hold` returns a verdict and never raises for what the run did; only the caller prints.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from clockwork.engines.emulated import DirectoryProfiles
 from clockwork.sim.checkers import Court, Violation
 from clockwork.sim.digest import Digest
 from clockwork.sim.faults import Faults
+from clockwork.sim.host import Tap
 from clockwork.sim.judge_actions import Actions
 from clockwork.sim.judge_answers import Counts, OneAnswer, TrueRecords
 from clockwork.sim.judge_memory import Memory
@@ -55,6 +57,7 @@ class Trial:
         scenario: Scenario,
         *,
         checks_roles: bool = True,
+        taps: Sequence[Tap] = (),
         make_controller: MakeController = make_controller,
         make_worker: MakeWorker = make_worker,
     ) -> None:
@@ -62,6 +65,7 @@ class Trial:
 
         Args:
             checks_roles: has every role check itself after every step.
+            taps: see every step besides the judges.
         """
         hardware = scenario.hardware
         self._scenario = scenario
@@ -80,7 +84,7 @@ class Trial:
         self._world = World(
             scenario,
             DirectoryProfiles(page_bytes=hardware.page_bytes, read=read_model),
-            taps=(self._court, self._digest),
+            taps=(self._court, self._digest, *taps),
             make_controller=make_controller,
             make_worker=make_worker,
         )
