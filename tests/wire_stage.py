@@ -18,6 +18,8 @@ from clockwork.messages.controller_io import (
     ControllerEffect,
     ControllerEvent,
     FromClient,
+    StopAsked,
+    Stopped,
     ToClient,
 )
 from clockwork.messages.ids import ModelId
@@ -190,6 +192,8 @@ class PretendedRole:
                 effects += self._answer(event)
             elif isinstance(event, ClientLost):
                 self.lost_clients.release()
+            elif isinstance(event, StopAsked):
+                effects.append(Stopped())
         return effects
 
     def release(self) -> list[ControllerEffect]:

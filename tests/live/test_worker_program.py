@@ -16,7 +16,7 @@ from worker_stage import get_state, infer, load_weights
 from clockwork.errors import ConfigurationError
 from clockwork.live.clock import now_ns
 from clockwork.live.options import WORKER_DUMMY, WorkerSettings, resolve_settings, worker_settings
-from clockwork.live.vocabulary import CONTROLLER_TO_WORKER
+from clockwork.live.vocabulary import CONTROLLER_TO_WORKER, Leaving
 from clockwork.live.wire import Connection
 from clockwork.live.worker_program import WorkerProgram
 from clockwork.messages.actions import InferDone, WorkerStateDone
@@ -189,8 +189,10 @@ def test_interrupting_cancels_finishes_and_says_goodbye(model: Path) -> None:
         connection.send(get_state(action=4))
         await recorder.wait_for(3)
         program.interrupt()
-        messages = await recorder.wait_for(5)
-        assert [message.action_id for message, _ in messages] == [0, 1, 4, 3, 2]
+        messages = [message for message, _ in await recorder.wait_for(6)]
+        assert isinstance(messages[3], Leaving)
+        del messages[3]
+        assert [message.action_id for message in messages] == [0, 1, 4, 3, 2]
 
     async def whole() -> None:
         program = WorkerProgram(settings(), is_emulated=True)

@@ -1,6 +1,7 @@
 """``clockwork controller``: the process that decides everything."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ SWITCH_INTERVAL_S: Final = 100e-6
 
 @click.command()
 @click.argument("type_", metavar="TYPE")
-@click.argument("workers", metavar="HOST:PORT[,HOST:PORT]")
+@click.argument("workers", metavar="HOST:PORT[,HOST:PORT]|-")
 @click.argument("positional", metavar="[OPTION]...", nargs=-1)
 @with_settings(CONTROLLER)
 def controller(
@@ -37,12 +38,17 @@ def controller(
 ) -> int:
     """Run a controller for one or more workers.
 
+    Workers are dialled at HOST:PORT; `-` dials none and waits for those that join (clockwork
+    worker --join).
+
     TYPE is INFER4 (keeps deadlines), ECHO (answers at once, to measure the network) or DIRECT
     (forwards everything to the first worker, to debug it). The original's options by position
     still work, in their order: generate_inputs max_gpus schedule_ahead default_slo max_exec
     max_batch; plain numbers are nanoseconds.
     """
     from clockwork.live.controller_program import ControllerProgramConfig, run_controller
+    from clockwork.live.process import say
+    from clockwork.live.state_keeper import StateKeeper
     from clockwork.telemetry.log_files import LogFiles
 
     die_with_parent(parent)
@@ -54,33 +60,33 @@ def controller(
     start_logging(settings.log_level)
     announce(origins)
     program = ControllerProgramConfig(
-        workers=parse_addresses(workers, default_port=WORKER_PORT),
+        workers=() if workers == "-" else parse_addresses(workers, default_port=WORKER_PORT),
         host=settings.host,
         port=settings.port,
         interval_ns=settings.interval_ns,
     )
-    role_config = _role_config(settings)
+    state = None
+    if settings.state:
+        state = StateKeeper(Path(settings.state), [str(each) for each in program.workers], say)
     role = ControllerRole(
-        role_config,
+        _role_config(settings),
         worker_count=len(program.workers),
         make_policy=POLICIES[type_],
         make_input=_make_input(settings),
+        remembered=state.remembered if state is not None else None,
     )
     _greet(settings)
-    sinks = [LogFiles(Path(settings.log_dir))]
+    # Threads that draw or write must not keep the event loop waiting for Python's 5 ms.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    run = partial(
+        run_controller, program, role, sinks=[LogFiles(Path(settings.log_dir))], state=state
+    )
     if not settings.live or not sys.stdout.isatty():
-        return run_controller(program, role, sinks=sinks)
+        return run()
     from clockwork.telemetry.live_table import LiveTable, controller_table
 
-    # The thread that draws must not keep the interpreter from the event loop for Python's 5 ms.
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with LiveTable() as table:
-        return run_controller(
-            program,
-            role,
-            sinks=sinks,
-            display=lambda figures, lag: table.show(controller_table(figures, lag)),
-        )
+        return run(display=lambda figures, lag: table.show(controller_table(figures, lag)))
 
 
 def _with_positional(flags: dict[str, object], positional: tuple[str, ...]) -> dict[str, object]:

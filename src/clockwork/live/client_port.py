@@ -1,4 +1,4 @@
-"""The port on which the controller listens for clients."""
+"""The port on which the controller listens: for clients, and for workers that join."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from typing import Final
 
 from clockwork.live.dialling import listen, port_of
 from clockwork.live.traffic import Flusher
-from clockwork.live.vocabulary import CONTROLLER_TO_CLIENT, Message
-from clockwork.live.wire import Connection, WireLimits
+from clockwork.live.vocabulary import CONTROLLER_TO_CLIENT, Hello, Message, Vocabulary
+from clockwork.live.wire import Connection, ConnectionHandler, Guest, WireLimits
 from clockwork.messages.controller_io import ClientLost, ControllerEvent, FromClient, ToClient
 from clockwork.messages.ids import ClientId
 from clockwork.messages.role import Payload
@@ -27,6 +27,7 @@ class ClientPort:
         say: Callable[[str], None],
         flusher: Flusher,
         limits: WireLimits,
+        welcome_worker: Guest | None = None,
     ) -> None:
         """Prepare; `open` listens.
 
@@ -35,11 +36,13 @@ class ClientPort:
             say: takes console lines.
             flusher: of the loop that the port lives on.
             limits: what a client may do.
+            welcome_worker: takes over connections of workers that join; None refuses them.
         """
         self._post = post
         self._say = say
         self._flusher = flusher
         self._limits = limits
+        self._welcome_worker = welcome_worker
         self._server: asyncio.Server | None = None
         # All connections that are not closed, greeted or not; ids are never used again.
         self._connections: dict[ClientId, Connection] = {}
@@ -81,9 +84,20 @@ class ClientPort:
         client_id = ClientId(self._next_id)
         self._next_id += 1
         link = _ClientLink(client_id, self._post, partial(self._on_gone, client_id))
-        connection = Connection(link, CONTROLLER_TO_CLIENT, self._flusher, limits=self._limits)
+        guests = {"worker": partial(self._hand_over, client_id)} if self._welcome_worker else {}
+        connection = Connection(
+            link, CONTROLLER_TO_CLIENT, self._flusher, limits=self._limits, guests=guests
+        )
         self._connections[client_id] = connection
         return connection
+
+    def _hand_over(
+        self, client_id: ClientId, connection: Connection, hello: Hello
+    ) -> tuple[ConnectionHandler, Vocabulary]:
+        """Have a connection looked after by those who know workers."""
+        del self._connections[client_id]
+        assert self._welcome_worker is not None, "workers are not welcome here"
+        return self._welcome_worker(connection, hello)
 
     def _on_gone(self, client_id: ClientId, reason: str) -> None:
         connection = self._connections.pop(client_id)

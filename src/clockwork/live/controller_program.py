@@ -1,7 +1,10 @@
 """The controller process: a controller role between a port for clients and links to workers.
 
-It ends on SIGINT or SIGTERM with 0, after telling everybody, with every record in its sinks; and
-with 1 when the role has a bug, after printing the traceback.
+On SIGINT or SIGTERM it refuses what is new, answers what is under way (up to `STOP_S`, or until a
+second signal), and ends with 0, after telling everybody, with every record in its sinks. When the
+role has a bug it ends with 1, after printing the traceback.
+
+Clients and workers that join come in through one port.
 
 Source: SPEC 1.3, 6.3. Ours redials workers, and prints an event loop's lag besides.
 """
@@ -22,18 +25,22 @@ from clockwork.live.clock import now_ns
 from clockwork.live.driver import Journal, RoleDriver
 from clockwork.live.lag_watch import LagWatch
 from clockwork.live.process import calm_garbage_collector, keep_freed_memory, say
-from clockwork.live.traffic import Flusher, TrafficCounter
+from clockwork.live.state_keeper import StateKeeper
+from clockwork.live.traffic import Flusher
 from clockwork.live.wire import WireLimits
-from clockwork.live.worker_link import WorkerLink
+from clockwork.live.worker_links import WorkerLinks
 from clockwork.messages.controller_io import (
     ControllerEffect,
     ControllerEvent,
+    Dismiss,
     Say,
+    StopAsked,
+    Stopped,
     ToClient,
     ToWorker,
 )
-from clockwork.messages.ids import WorkerId
 from clockwork.messages.records import ActionRecord, Record, RequestRecord
+from clockwork.messages.remembered import Remember
 from clockwork.messages.role import WAKEUP, Role
 from clockwork.telemetry.console import (
     INTERVAL_NS,
@@ -48,6 +55,8 @@ from clockwork.units import SECOND
 DEFAULT_PORT: Final = 12346
 """Where clients look for a controller (the original's port)."""
 GOODBYE: Final = "the controller is shutting down"
+STOP_S: Final = 5.0
+"""How long answers may take at the end; chosen: far above usual SLOs."""
 
 ControllerLike = Role[ControllerEvent, ControllerEffect]
 """A controller role, real or pretended."""
@@ -85,6 +94,7 @@ def run_controller(
     sinks: Sequence[Sink] = (),
     journal: Journal | None = None,
     display: Display | None = None,
+    state: StateKeeper | None = None,
 ) -> int:
     """Run a controller until a signal comes; return the exit code of the process.
 
@@ -94,6 +104,7 @@ def run_controller(
         sinks: take every record, and are closed at the end.
         journal: takes every batch of events.
         display: shows each interval; absent: lines are printed.
+        state: keeps what the role remembers, and is closed at the end; absent: nothing is kept.
 
     Raises:
         ConfigurationError: the port is in use, or the host is not ours.
@@ -101,7 +112,13 @@ def run_controller(
     assert __debug__, "assertions guard the role: do not run with python -O"
     keep_freed_memory()
     program = partial(
-        ControllerProgram, config, role, sinks=sinks, journal=journal, display=display
+        ControllerProgram,
+        config,
+        role,
+        sinks=sinks,
+        journal=journal,
+        display=display,
+        state=state,
     )
     return uvloop.run(_main(program))
 
@@ -131,14 +148,15 @@ class ControllerProgram:
         sinks: Sequence[Sink] = (),
         journal: Journal | None = None,
         display: Display | None = None,
+        state: StateKeeper | None = None,
     ) -> None:
         """Prepare; `start` listens and dials. See `run_controller` for the arguments."""
         loop = asyncio.get_running_loop()
         self._config = config
         self._sinks = sinks
         self._display = display
+        self._state = state
         self._flusher = Flusher(loop)
-        self._worker_traffic = TrafficCounter()
         self._console = ControllerConsole(now_ns=now_ns(), interval_ns=config.interval_ns)
         self._adds = [self._console.add, *(sink.add for sink in sinks)]
         methods: dict[type, Callable[..., None]] = {
@@ -153,25 +171,31 @@ class ControllerProgram:
             on_failure=self._on_failure,
             journal=journal,
         )
-        self._clients = ClientPort(
-            post=self._driver.post, say=say, flusher=self._flusher, limits=config.limits
+        self._links = WorkerLinks(
+            config.workers,
+            seats=state.seats if state is not None else (),
+            post=self._driver.post_urgent,
+            say=say,
+            flusher=self._flusher,
+            on_seat=state.add_seat if state is not None else _forget,
+            on_left=state.remove_seat if state is not None else _forget,
         )
-        self._links = [
-            WorkerLink(
-                WorkerId(index),
-                address,
-                post=self._driver.post_urgent,
-                say=say,
-                flusher=self._flusher,
-                traffic=self._worker_traffic,
-            )
-            for index, address in enumerate(config.workers)
-        ]
+        self._clients = ClientPort(
+            post=self._driver.post,
+            say=say,
+            flusher=self._flusher,
+            limits=config.limits,
+            welcome_worker=self._links.welcome,
+        )
         methods[ToClient] = self._clients.send
-        methods[ToWorker] = self._to_worker
+        methods[ToWorker] = self._links.send
+        methods[Dismiss] = self._links.dismiss
+        methods[Remember] = state.add if state is not None else _forget
+        methods[Stopped] = self._on_stopped
         # Tasks that run as long as the program: one per link, and the interval lines.
         self._tasks: list[asyncio.Task[None]] = []
         self._watch = LagWatch(loop)
+        self._is_stopping = False
         # Done when the program is to end: the exit code.
         self._end: asyncio.Future[int] = loop.create_future()
 
@@ -187,7 +211,7 @@ class ControllerProgram:
             ConfigurationError: the port is in use, or the host is not ours.
         """
         await self._clients.open(self._config.host, self._config.port)
-        self._tasks = [asyncio.ensure_future(link.keep()) for link in self._links]
+        self._tasks = self._links.start()
         self._tasks.append(asyncio.ensure_future(self._report()))
         # Lets the role begin, and say when it wants to be woken.
         self._driver.post(WAKEUP)
@@ -197,10 +221,14 @@ class ControllerProgram:
         return await self._end
 
     def interrupt(self, number: int = signal.SIGTERM) -> None:
-        """End the program: a user or a parent wants it."""
+        """Begin to end, because a user or a parent wants it; the second call ends at once."""
         say(f"Interrupt signal ({number}) received.")
-        if not self._end.done():
-            self._end.set_result(0)
+        if self._is_stopping:
+            self._end_with(0)
+            return
+        self._is_stopping = True
+        self._driver.post(StopAsked())
+        asyncio.get_running_loop().call_later(STOP_S, self._end_with, 0)
 
     async def close(self) -> None:
         """Say goodbye to everybody, and bring all records to where they belong."""
@@ -210,12 +238,14 @@ class ControllerProgram:
         self._driver.close()
         self._watch.close()
         await self._clients.close(GOODBYE)
-        await asyncio.gather(*(link.close(GOODBYE) for link in self._links))
+        await self._links.close(GOODBYE)
         for sink in self._sinks:
             sink.close()
+        if self._state is not None:
+            self._state.close()
 
-    def _to_worker(self, effect: ToWorker) -> None:
-        self._links[effect.worker_id].send(effect)
+    def _on_stopped(self, effect: Stopped) -> None:
+        self._end_with(0)
 
     def _on_say(self, effect: Say) -> None:
         say(effect.text, end=effect.end)
@@ -226,12 +256,15 @@ class ControllerProgram:
 
     def _on_failure(self, error: BaseException) -> None:
         traceback.print_exception(error)
+        self._end_with(1)
+
+    def _end_with(self, exit_code: int) -> None:
         if not self._end.done():
-            self._end.set_result(1)
+            self._end.set_result(exit_code)
 
     async def _report(self) -> None:
         """Show each interval: as lines, or on the display."""
-        before_ns, before = now_ns(), self._worker_traffic.reading()
+        before_ns, before = now_ns(), self._links.traffic.reading()
         while True:
             # A little more than what is left: the console says nothing before its time.
             left_ns = max(self._console.due_ns - now_ns(), 0)
@@ -239,7 +272,7 @@ class ControllerProgram:
             figures = self._console.figures(now_ns())
             if figures is None:
                 continue
-            at_ns, after = now_ns(), self._worker_traffic.reading()
+            at_ns, after = now_ns(), self._links.traffic.reading()
             traffic = traffic_line(
                 "Network->Workers", before=before, after=after, elapsed_ns=at_ns - before_ns
             )
@@ -252,3 +285,7 @@ class ControllerProgram:
                 say("\n".join(lines))
             self._watch.histogram.reset()
             before_ns, before = at_ns, after
+
+
+def _forget(unused: object) -> None:
+    """Keep nothing: there is no state file."""

@@ -20,8 +20,9 @@ LONGEST_PAUSE_S: Final = 2.0
 class Backoff:
     """Waits that double from attempt to attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = LONGEST_PAUSE_S) -> None:
         self._pause_s = FIRST_PAUSE_S
+        self._longest_s = longest_s
 
     def reset(self) -> None:
         """Begin with the shortest wait again: the last attempt succeeded."""
@@ -30,7 +31,7 @@ class Backoff:
     def next_s(self) -> float:
         """Return how long to wait now."""
         pause_s = self._pause_s
-        self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._pause_s = min(2 * pause_s, self._longest_s)
         return pause_s
 
 

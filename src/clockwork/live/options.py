@@ -36,6 +36,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
     host: str
     port: int
+    join: str
+    name: str
     gpus: int
     cores_per_gpu: int
     model_dirs: tuple[str, ...]
@@ -69,6 +71,7 @@ class ControllerSettings(Struct, frozen=True, kw_only=True):
     max_exec_ns: int
     max_batch: int
     load_stage_timeout_ns: int
+    state: str
     buffer_ns: int
     fixed_models: bool
     compress_inputs: bool
@@ -102,6 +105,8 @@ _NO_EFFECT: Final = "Accepted for files of the original; has no effect."
 WORKER: Final = (
     _worker("host", Kind.TEXT, "0.0.0.0", "Address to listen on."),
     _worker("port", Kind.COUNT, "12345", "Port to listen on; 0 takes a free one."),
+    _worker("join", Kind.TEXT, "", "HOST:PORT of a controller to join, instead of listening."),
+    _worker("name", Kind.TEXT, "", "What it is called when it joins; empty: the machine's name."),
     _worker("gpus", Kind.COUNT, "1", "Number of devices.", minimum=1),
     _worker("cores_per_gpu", Kind.COUNT, "1", "CPU cores that one device computes with.",
             minimum=1),
@@ -173,6 +178,8 @@ CONTROLLER: Final = (
     _controller("log_level", Kind.TEXT, "info", "Least level that is logged."),
     _controller("load_stage_timeout", Kind.DURATION, "1s",
                 "The load phase ends after this long without activity."),
+    _controller("state", Kind.PATH, "",
+                "File that models, ids and measurements are kept in; empty: nowhere."),
     _controller("buffer", Kind.DURATION, "5ms", "Plan to finish this much before the deadline."),
     _controller("fixed_models", Kind.SWITCH, "0", "Refuse to load models after the load phase."),
     _controller("live", Kind.SWITCH, "0", "Show a refreshing table instead of lines."),

@@ -20,7 +20,7 @@ who listens and who dials.
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Final, Protocol, cast
@@ -104,6 +104,10 @@ class WireLimits(Struct, frozen=True):
     hello_timeout_s: float = HELLO_TIMEOUT_S
 
 
+Guest = Callable[["Connection", Hello], tuple[ConnectionHandler, Vocabulary]]
+"""Takes over a connection whose peer has said Hello: returns its new handler and vocabulary."""
+
+
 class Connection(asyncio.BufferedProtocol):
     """One side of a connection. Give it to `loop.create_connection` or `create_server`."""
 
@@ -116,12 +120,22 @@ class Connection(asyncio.BufferedProtocol):
         limits: WireLimits | None = None,
         traffic: TrafficCounter | None = None,
         credentials: bytes = b"",
+        name: str = "",
+        process: str = "",
+        guests: Mapping[str, Guest] | None = None,
     ) -> None:
+        """Prepare; `credentials`, `name` and `process` are for the Hello.
+
+        Args:
+            guests: by role, what takes over connections of peers in another than the expected one.
+        """
         self.state = State.GREETING
         # "host:port" of the other side; known when the connection is made.
         self.peer = "?"
         # What the peer said of itself; None until `on_ready`.
         self.hello: Hello | None = None
+        # True once this side has refused the peer: bad bytes, a wrong role or version.
+        self.has_refused = False
         self.traffic = traffic or TrafficCounter()
         self.clock = ClockOffset()
         self._handler = handler
@@ -129,7 +143,10 @@ class Connection(asyncio.BufferedProtocol):
         self._numbers = vocabulary.numbers
         self._flusher = flusher
         self._limits = limits or WireLimits()
-        self._credentials = credentials
+        self._introduction = Hello(
+            PROTOCOL_VERSION, vocabulary.role, credentials=credentials, name=name, process=process
+        )
+        self._guests = guests or {}
         self._reader = FrameReader(
             self._on_greeting,
             GREETING,
@@ -203,6 +220,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def refuse(self, reason: str) -> None:
         """Close after telling the peer why."""
+        self.has_refused = True
         self.send(Refusal(reason=reason))
         self.close(reason)
 
@@ -244,13 +262,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = _peer_name(self._transport)
         _notice_dead_peers(self._transport)
         self._transport.set_write_buffer_limits(high=MIB)
-        self.send(
-            Hello(
-                protocol_version=PROTOCOL_VERSION,
-                role=self._vocabulary.role,
-                credentials=self._credentials,
-            )
-        )
+        self.send(self._introduction)
         self._hello_timer = asyncio.get_running_loop().call_later(
             self._limits.hello_timeout_s, self._on_silence
         )
@@ -303,18 +315,22 @@ class Connection(asyncio.BufferedProtocol):
     # Private.
 
     def _on_greeting(self, message: Message, payload: Payload, at_ns: int) -> None:
-        if message.role != self._vocabulary.peer_role:
-            self.refuse(
-                f"expected a {self._vocabulary.peer_role}, but the peer is a {message.role}: "
-                "connect clients to the controller's port and the controller to workers' ports"
-            )
-        elif message.protocol_version != PROTOCOL_VERSION:
+        if message.protocol_version != PROTOCOL_VERSION:
             self.refuse(
                 f"the peer speaks protocol version {message.protocol_version}, this side "
                 f"{PROTOCOL_VERSION}: install the same Clockwork version on both"
             )
-        else:
+            return
+        if message.role in self._guests:
+            self._handler, self._vocabulary = self._guests[message.role](self, message)
+            self._numbers = self._vocabulary.numbers
+        if message.role == self._vocabulary.peer_role:
             self._open(message)
+        else:
+            self.refuse(
+                f"expected a {self._vocabulary.peer_role}, but the peer is a {message.role}: "
+                "connect clients to the controller's port and the controller to workers' ports"
+            )
 
     def _open(self, hello: Hello) -> None:
         self.hello = hello
