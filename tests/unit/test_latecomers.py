@@ -4,6 +4,7 @@ from controller_stage import Stage, profile
 
 from clockwork.messages.actions import LoadModel, LoadWeights, UnloadModel
 from clockwork.messages.ids import ModelId
+from clockwork.messages.models import ModelInfo
 from clockwork.messages.requests import DoneResponse, LoadModelRequest, UnloadModelRequest
 from clockwork.messages.status import ActionStatus, Status
 
@@ -62,3 +63,13 @@ def test_a_request_that_waits_for_a_worker_has_its_weights_loaded_there() -> Non
     stage.connect()
     stage.settle()
     assert stage.answers()[number].status is Status.SUCCESS
+
+
+def test_models_that_a_later_worker_reports_are_loaded_by_those_before_it() -> None:
+    """A new controller spreads what it finds on one worker to the others, in whatever order."""
+    stage = Stage(workers=2)
+    stage.connect(0)
+    info = ModelInfo(ModelId(3), "kept", profile())
+    stage.connect(1, stage.state([info]))
+    assert [load.model_id for load in stage.take(LoadModel, worker=0)] == [3]
+    assert stage.take(LoadModel, worker=1) == []

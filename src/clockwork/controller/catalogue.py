@@ -192,16 +192,21 @@ class Catalogue:
 
     def worker_joined(self, worker: Worker, models: tuple[ModelInfo, ...]) -> None:
         """Take over a worker's models, remove foreign ones, load those that it lacks."""
+        new = []
         for info in models:
             self._next_id = max(self._next_id, info.model_id + 1)
             known = self._cluster.models.get(info.model_id)
             if known is None and not self._was_removed(info.model_id):
                 known = self._note(self._register(info))
+                new.append(info.model_id)
             if known and known.info.source == info.source and not known.is_unloading:
                 self._found_on(known, worker)
             else:
                 self._unload_on(worker.worker_id, info.model_id)
         self._bring(worker.worker_id, sorted(self._cluster.models))
+        for other in self._cluster.workers:
+            # It reported before, and knew nothing of them.
+            self._bring(other.worker_id, new)
 
     def worker_lost(self, worker_id: WorkerId) -> None:
         """Forget the loads that wait for a worker: nobody is going to carry them out."""
