@@ -22,13 +22,13 @@ demo: $(READY)  ## serve real models end to end, from a weights cache too small 
 	@$(BIN)/clockwork demo --out demo-out
 
 test: $(READY)  ## run every test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY)  ## format, lint, types, house rules, unit and property tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/test_tidy.py tests/unit tests/property
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_tidy.py tests/unit tests/property
 
 bench-capacity: $(READY)  ## search for the rate that two cores hold, with emulated GPUs
 	@$(BIN)/python benchmarks/capacity.py

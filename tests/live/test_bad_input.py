@@ -24,8 +24,6 @@ from clockwork.messages.requests import InferRequest, InferResponse
 from clockwork.messages.status import Status
 from clockwork.units import GIB, MIB, MS
 
-pytestmark = pytest.mark.xdist_group("bad_input")
-
 SLO_MS = 30_000
 IMAGE = np.zeros((1, 8, 8), np.float32)
 PAGES = 4

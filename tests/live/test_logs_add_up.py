@@ -22,8 +22,6 @@ from clockwork.messages.status import ActionStatus, Status
 from clockwork.models.zoo.emulated import write_emulated
 from clockwork.units import FOREVER_NS, MS
 
-pytestmark = pytest.mark.xdist_group("logs_add_up")
-
 MODELS = (
     "resnet18_v1",
     "resnet50_v2",

@@ -20,7 +20,7 @@ from clockwork.live.tensors import Inference
 from clockwork.models.format import read_model_file
 from clockwork.models.zoo.build import names
 
-pytestmark = [pytest.mark.xdist_group("zoo"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 SIZES = (1, 2, 4, 8, 16)
 TOLERANCE = 1e-4

@@ -22,9 +22,6 @@ from clockwork.models.zoo.shipped import (
     photograph_crops,
 )
 
-# One process runs them all: BERT's file of 438 MB is written once.
-pytestmark = pytest.mark.xdist_group("zoo")
-
 SMALL = 32
 """Side of images in tests."""
 
