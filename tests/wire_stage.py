@@ -170,6 +170,8 @@ class PretendedRole:
         # Whether inferences are kept without an answer, in `held`.
         self.is_holding = False
         self.held: list[FromClient] = []
+        # Whether nothing at all is answered.
+        self.is_mute = False
         self.lost_clients = threading.Semaphore(0)
         self.arrived = threading.Semaphore(0)
         self.profile = profile()
@@ -189,7 +191,7 @@ class PretendedRole:
             self.events.append(event)
             if isinstance(event, FromClient):
                 self.arrived.release()
-                effects += self._answer(event)
+                effects += self._answer(event) if not self.is_mute else []
             elif isinstance(event, ClientLost):
                 self.lost_clients.release()
             elif isinstance(event, StopAsked):

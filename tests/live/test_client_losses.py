@@ -10,7 +10,7 @@ import pytest
 from wire_stage import LOCALHOST, ControllerThread, PretendedRole, running
 
 import clockwork
-from clockwork.live.client_calls import RETRY_S
+from clockwork.live.client_calls import RESENDS_MAX, RETRY_S
 from clockwork.messages.controller_io import FromClient
 from clockwork.messages.requests import InferRequest
 
@@ -104,9 +104,9 @@ def test_bad_addresses_are_refused(address: str) -> None:
 
 
 def test_a_lost_connection_fails_what_waits_and_is_made_again(role: PretendedRole) -> None:
-    """Requests in flight fail with the reason; the next use dials the new controller."""
+    """Without resending, requests fail with the reason; the next use dials the new controller."""
     with running(role) as controller:
-        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=20)
+        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=20, resend=False)
         model = client.load_model("/models/echo")
         role.is_holding = True
         future = model.infer_async(X)
@@ -117,6 +117,108 @@ def test_a_lost_connection_fails_what_waits_and_is_made_again(role: PretendedRol
     role.is_holding = False
     with running(role, controller.port), client:
         np.testing.assert_array_equal(model.infer(X)["y"], X)
+
+
+def test_requests_survive_a_restart_of_the_controller(role: PretendedRole) -> None:
+    """What was under way is sent again to the next controller; each call has one outcome."""
+    with running(role) as controller:
+        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=20)
+        model = client.load_model("/models/echo")
+        role.is_holding = True
+        futures = [model.infer_async(X + index) for index in range(3)]
+        for _ in range(4):
+            role.arrived.acquire()
+    outcomes: list[Future[clockwork.Inference]] = []
+    for future in futures:
+        future.add_done_callback(outcomes.append)
+    role.is_holding = False
+    with running(role, controller.port), client:
+        for index, future in enumerate(futures):
+            np.testing.assert_array_equal(future.result()["y"], X + index)
+    assert len(outcomes) == 3
+
+
+def test_a_resent_request_has_what_is_left_of_its_slo(role: PretendedRole) -> None:
+    """The second controller is asked for less than the first one was."""
+    with running(role) as controller:
+        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=20)
+        model = client.load_model("/models/echo")
+        role.is_holding = True
+        future = model.infer_async(X, slo_ms=60_000)
+        for _ in range(2):
+            role.arrived.acquire()
+    role.is_holding = False
+    with running(role, controller.port), client:
+        future.result()
+    first, second = filter(_is_inference, role.events)
+    assert isinstance(first, FromClient)
+    assert isinstance(second, FromClient)
+    assert 0 < second.message.slo_ns < first.message.slo_ns == 60_000_000_000
+
+
+def test_a_request_whose_slo_ends_while_nobody_is_there_is_told_why(role: PretendedRole) -> None:
+    """It does not wait for the next controller, and says what happened."""
+    with running(role) as controller:
+        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=60)
+        model = client.load_model("/models/echo")
+        role.is_holding = True
+        future = model.infer_async(X, slo_ms=300)
+        for _ in range(2):
+            role.arrived.acquire()
+    with client, pytest.raises(clockwork.ConnectionLostError, match="its SLO ended before"):
+        future.result()
+
+
+def test_a_time_limit_holds_while_nobody_is_there(role: PretendedRole) -> None:
+    """The caller's own limit ends a call that waits for the next controller."""
+    with running(role) as controller:
+        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=60)
+        model = client.load_model("/models/echo")
+        role.is_holding = True
+        future = model.infer_async(X, timeout_s=0.3)
+        for _ in range(2):
+            role.arrived.acquire()
+    with client, pytest.raises(clockwork.TimedOutError, match=r"no answer within 0\.3 s"):
+        future.result()
+
+
+def test_a_request_that_ends_every_controller_is_given_up(role: PretendedRole) -> None:
+    """After some controllers it is not sent to the next one."""
+    client, port = None, 0
+    for _ in range(RESENDS_MAX + 1):
+        with running(role, port) as controller:
+            port = controller.port
+            if client is None:
+                client = clockwork.connect(f"{LOCALHOST}:{port}", timeout_s=60)
+                model = client.load_model("/models/echo")
+                role.arrived.acquire()
+                role.is_holding = True
+                future = model.infer_async(X)
+            role.arrived.acquire()
+    assert client is not None
+    with client, pytest.raises(clockwork.ConnectionLostError, match=r"\(sent 4 times\)"):
+        future.result()
+
+
+def test_what_must_not_happen_twice_is_not_sent_twice(role: PretendedRole) -> None:
+    """A LoadModel that may have been carried out ends with the loss."""
+    role.is_mute = True
+    with running(role) as controller:
+        client = clockwork.connect(f"{LOCALHOST}:{controller.port}", timeout_s=60)
+        failures: Future[BaseException] = Future()
+
+        def load() -> None:
+            with pytest.raises(clockwork.ConnectionLostError) as caught:
+                client.load_model("/models/echo")
+            failures.set_result(caught.value)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        role.arrived.acquire()
+    with client:
+        assert "shutting down" in str(failures.result())
+    thread.join()
+    assert len(role.events) == 2
 
 
 def test_a_client_that_leaves_is_forgotten(

@@ -70,6 +70,7 @@ class AsyncClient:
         Args:
             address: ``host:port``; the port may be left out.
             timeout_s: patience with a controller that is not there or still starting, now and
+        resend: bool = True,
                 whenever the connection has to be made again.
             user_id: the tenant that requests count for, in the controller's log.
             compress: send inputs as LZ4 blocks, for slow networks.
@@ -79,8 +80,11 @@ class AsyncClient:
             ConnectionLostError: no controller was there in time, or it is of another version.
         """
         if compress:
+            resend: when the connection breaks, send requests under way again on the next one, as
+                far as their SLO allows; False ends them with ConnectionLostError.
             require_lz4()
-        calls = Calls(parse_address(address, default_port=DEFAULT_PORT), timeout_s=timeout_s)
+        where = parse_address(address, default_port=DEFAULT_PORT)
+        calls = Calls(where, timeout_s=timeout_s, resend=resend)
         await calls.connect()
         return cls(calls, Habits(user_id=user_id, compress=compress))
 

@@ -47,6 +47,7 @@ def connect(
     compress: bool = False,
 ) -> "Client":
     """Return a client of the controller at `address`, waiting until it is there.
+    resend: bool = True,
 
     Args:
         address: ``host:port``; the port may be left out.
@@ -56,10 +57,14 @@ def connect(
         compress: send inputs as LZ4 blocks, for slow networks.
 
     Raises:
+        resend: when the connection breaks, send requests under way again on the next one, as far as
+            their SLO allows; False ends them with ConnectionLostError.
         ConfigurationError: `address` cannot be read, or the lz4 package is not installed.
         ConnectionLostError: no controller was there in time, or it is of another version.
     """
-    return Client(address, timeout_s=timeout_s, user_id=user_id, compress=compress)
+    return Client(
+        address, timeout_s=timeout_s, user_id=user_id, compress=compress, resend=resend
+    )
 
 
 class Client:
@@ -74,6 +79,7 @@ class Client:
         compress: bool = False,
     ) -> None:
         """Connect; see `connect`."""
+        resend: bool = True,
         self._loop = uvloop.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="clockwork-client", daemon=True)
         self._thread.start()
@@ -85,7 +91,11 @@ class Client:
         try:
             self._client = self._await(
                 AsyncClient.connect(
-                    address, timeout_s=timeout_s, user_id=user_id, compress=compress
+                    address,
+                    timeout_s=timeout_s,
+                    user_id=user_id,
+                    compress=compress,
+                    resend=resend,
                 )
             )
         except BaseException:

@@ -39,9 +39,9 @@ class ClientConnection:
         return self._connection is not None and self._connection.state is State.OPEN
 
     @property
-    def was_made(self) -> bool:
-        """True once somebody listened at the address, whatever they said."""
-        return self._connection is not None
+    def is_hopeless(self) -> bool:
+        """True if who answers is no controller of our version: trying again does not help."""
+        return self._connection is not None and self._connection.has_refused
 
     @property
     def pending_count(self) -> int:
