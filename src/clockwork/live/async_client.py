@@ -64,24 +64,24 @@ class AsyncClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         user_id: int = 0,
         compress: bool = False,
+        resend: bool = True,
     ) -> "AsyncClient":
         """Return a client of the controller at `address`, waiting until it is there.
 
         Args:
             address: ``host:port``; the port may be left out.
             timeout_s: patience with a controller that is not there or still starting, now and
-        resend: bool = True,
                 whenever the connection has to be made again.
             user_id: the tenant that requests count for, in the controller's log.
             compress: send inputs as LZ4 blocks, for slow networks.
+            resend: when the connection breaks, send requests under way again on the next one, as
+                far as their SLO allows; False ends them with ConnectionLostError.
 
         Raises:
             ConfigurationError: `address` cannot be read, or the lz4 package is not installed.
             ConnectionLostError: no controller was there in time, or it is of another version.
         """
         if compress:
-            resend: when the connection breaks, send requests under way again on the next one, as
-                far as their SLO allows; False ends them with ConnectionLostError.
             require_lz4()
         where = parse_address(address, default_port=DEFAULT_PORT)
         calls = Calls(where, timeout_s=timeout_s, resend=resend)

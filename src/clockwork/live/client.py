@@ -45,9 +45,9 @@ def connect(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     user_id: int = 0,
     compress: bool = False,
+    resend: bool = True,
 ) -> "Client":
     """Return a client of the controller at `address`, waiting until it is there.
-    resend: bool = True,
 
     Args:
         address: ``host:port``; the port may be left out.
@@ -55,10 +55,10 @@ def connect(
             the connection has to be made again.
         user_id: the tenant that requests count for, in the controller's log.
         compress: send inputs as LZ4 blocks, for slow networks.
-
-    Raises:
         resend: when the connection breaks, send requests under way again on the next one, as far as
             their SLO allows; False ends them with ConnectionLostError.
+
+    Raises:
         ConfigurationError: `address` cannot be read, or the lz4 package is not installed.
         ConnectionLostError: no controller was there in time, or it is of another version.
     """
@@ -77,9 +77,9 @@ class Client:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         user_id: int = 0,
         compress: bool = False,
+        resend: bool = True,
     ) -> None:
         """Connect; see `connect`."""
-        resend: bool = True,
         self._loop = uvloop.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="clockwork-client", daemon=True)
         self._thread.start()
