@@ -140,7 +140,11 @@ def test_a_load_that_fails_on_one_worker_is_rolled_back() -> None:
     stage.succeed(first, took_ms=0)
     stage.fail(second, ActionStatus.INVALID_MODEL_PATH, "no such model: model0")
     (answer,) = stage.responses(LoadModelResponse)
-    assert (answer.status, answer.message) == (Status.ERROR, "no such model: model0")
+    assert answer.status is Status.ERROR
+    assert answer.message == (
+        "no such model: model0 (worker 1; `clockwork upload DIR HOST:PORT` sends a model directory "
+        "to all workers that lack it)"
+    )
     assert [action.model_id for action in stage.take(UnloadModel, worker=0)] == [0]
     stage.settle()
     stage.load("model1")

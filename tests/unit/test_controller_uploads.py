@@ -314,6 +314,18 @@ def test_another_clients_upload_cannot_be_touched() -> None:
     assert run.steps(0) == []
 
 
+def test_an_upload_waits_until_it_is_known_which_workers_there_are() -> None:
+    """Status 5 has the client library ask again."""
+    stage = Stage(workers=2)
+    stage.connect(0)
+    stage.request(BeginUploadRequest(1, 0, "resnet", FILES))
+    (answer,) = stage.responses(BeginUploadResponse)
+    assert answer.status is Status.INITIALIZING
+    stage.connect(1)
+    stage.request(BeginUploadRequest(2, 0, "resnet", FILES))
+    assert len(stage.take(BeginUpload)) == 2
+
+
 def test_without_workers_nothing_can_be_uploaded() -> None:
     """The message says what to start."""
     run = Uploading(workers=1)

@@ -36,6 +36,14 @@ COMMANDS: Final[dict[str, Row]] = {
     "ls": _row("Ask", "models", "List the models that can be asked for", "ls"),
     "evict": _row("Ask", "models", "Evict models' weights from all GPUs", "evict"),
     "unload": _row("Ask", "models", "Have all workers forget models", "unload"),
+    "workers": _row(
+        "Ask",
+        "workers",
+        "Show the workers of a controller, their GPUs, and what is in their caches",
+    ),
+    "clear-cache": _row(
+        "Ask", "workers", "Evict the weights of all models from all GPUs", "clear_cache"
+    ),
     "client": _row("Ask", "client", "Run a workload against a controller"),
     "trace": _row("Ask", "trace", "Make a synthetic trace of functions, or describe one"),
     "experiment": _row(
@@ -46,6 +54,7 @@ COMMANDS: Final[dict[str, Row]] = {
     "compile": _row(
         "Models", "compile", "Turn an ONNX file into a model directory", "compile_command"
     ),
+    "upload": _row("Models", "upload", "Send a model directory to all workers that lack it"),
     "check_model": _row(
         "Models",
         "check_model",

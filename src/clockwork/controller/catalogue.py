@@ -18,7 +18,7 @@ from msgspec import Struct
 from clockwork.controller.cluster import Cluster, InstanceState, Model, Worker
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger, PendingOrder
-from clockwork.controller.load_jobs import LoadJob, LoadQueues, are_alike, disagreement
+from clockwork.controller.load_jobs import LoadJob, LoadQueues, are_alike, disagreement, explain
 from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
 from clockwork.messages.actions import (
@@ -234,7 +234,7 @@ class Catalogue:
         if isinstance(result, LoadModelDone):
             job.done[worker_id] = result.profile
         elif isinstance(result, ActionFailed) and is_there and job.failure is None:
-            job.failure = result.message or f"worker {worker_id} could not load {job.path}"
+            job.failure = explain(job, worker_id, result)
         if not job.open:
             self._finish_load(job)
 

@@ -12,9 +12,10 @@ from msgspec import Struct
 from clockwork.controller.cluster import Cluster
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger, PendingOrder
-from clockwork.messages.actions import LoadModel
+from clockwork.messages.actions import ActionFailed, LoadModel
 from clockwork.messages.ids import ClientId, ModelId, WorkerId
 from clockwork.messages.models import ModelProfile
+from clockwork.messages.status import ActionStatus
 from clockwork.units import FOREVER_NS
 
 
@@ -87,6 +88,17 @@ class LoadQueues:
             exec_max_ns=self._config.max_exec_ns,
         )
         self._ledger.send(PendingOrder(action_id, worker_id, job), action)
+
+
+def explain(job: LoadJob, worker_id: WorkerId, failed: ActionFailed) -> str:
+    """Return what a client is told about a worker that could not load its model."""
+    text = failed.message or f"worker {worker_id} could not load {job.path}"
+    if failed.status is ActionStatus.INVALID_MODEL_PATH:
+        text += (
+            f" (worker {worker_id}; `clockwork upload DIR HOST:PORT` sends a model directory to "
+            "all workers that lack it)"
+        )
+    return text
 
 
 def disagreement(job: LoadJob, cluster: Cluster) -> str | None:

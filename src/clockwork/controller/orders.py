@@ -11,7 +11,7 @@ from clockwork.controller.catalogue import Catalogue
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger
 from clockwork.controller.printing import request_line
-from clockwork.controller.startup import Phase, Startup
+from clockwork.controller.startup import INITIALIZING, Phase, Startup
 from clockwork.controller.upkeep import Upkeep
 from clockwork.controller.uploads import Uploads
 from clockwork.messages.controller_io import FromClient, Say, ToClient
@@ -27,7 +27,12 @@ from clockwork.messages.requests import (
     WorkersRequest,
 )
 from clockwork.messages.status import Status
-from clockwork.messages.uploads import BeginUploadRequest, EndUploadRequest, UploadChunkRequest
+from clockwork.messages.uploads import (
+    BeginUploadRequest,
+    BeginUploadResponse,
+    EndUploadRequest,
+    UploadChunkRequest,
+)
 
 FIXED: Final = "Controller startup phase has completed"
 """The message of a LoadModel that comes too late for a fixed set of models (original)."""
@@ -58,7 +63,7 @@ class Orders:
             EvictRequest: catalogue.evict,
             ClearCacheRequest: upkeep.clear_cache,
             WorkersRequest: lambda client_id, message, _: upkeep.workers(client_id, message),
-            BeginUploadRequest: lambda client_id, message, _: uploads.begin(client_id, message),
+            BeginUploadRequest: self._begin_upload,
             EndUploadRequest: lambda client_id, message, _: uploads.end(client_id, message),
         }
 
@@ -83,6 +88,16 @@ class Orders:
             self._ledger.effects.append(ToClient(client_id, response, b""))
         else:
             self._catalogue.load(client_id, message)
+
+    def _begin_upload(self, client_id: ClientId, message: BeginUploadRequest, now_ns: int) -> None:
+        if self._startup.phase is Phase.QUERYING:
+            # It is not known yet which workers there are.
+            response = BeginUploadResponse(
+                message.user_request_id, Status.INITIALIZING, INITIALIZING, 0, 0, 0
+            )
+            self._ledger.effects.append(ToClient(client_id, response, b""))
+        else:
+            self._uploads.begin(client_id, message)
 
     def _ls(self, client_id: ClientId, message: LsRequest, now_ns: int) -> None:
         if self._startup.phase is Phase.SERVING:

@@ -155,6 +155,10 @@ class Uploads:
         problem = None
         if upload is None or upload.client_id != client_id:
             problem = f"upload {request.upload_id} is not under way: begin it anew"
+        elif not request.is_complete:
+            self._fail(upload, "its client gave it up")
+            self._answer(client_id, DoneResponse(number, Status.SUCCESS, ""))
+            return
         elif upload.state is not _State.RECEIVING or upload.steps:
             problem = "an upload is ended once all its chunks are answered"
         elif upload.file_index < len(upload.files):

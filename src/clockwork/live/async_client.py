@@ -11,6 +11,8 @@ A client belongs to the event loop on which it was connected.
 """
 
 import asyncio
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -31,8 +33,10 @@ from clockwork.live.client_requests import (
 )
 from clockwork.live.outcomes import invalid
 from clockwork.live.tensors import Inference, Inputs
-from clockwork.messages.models import ModelInfo, TensorSpec
+from clockwork.live.uploading import Ask, Progress, Upload, upload
+from clockwork.messages.models import ModelInfo, TensorSpec, WorkerReport
 from clockwork.messages.requests import (
+    ClearCacheRequest,
     DoneResponse,
     EvictRequest,
     LoadModelRequest,
@@ -42,10 +46,12 @@ from clockwork.messages.requests import (
     Request,
     Response,
     UnloadModelRequest,
+    WorkersRequest,
+    WorkersResponse,
 )
 from clockwork.messages.role import Payload
 
-ResponseT = TypeVar("ResponseT", LoadModelResponse, LsResponse, DoneResponse)
+ResponseT = TypeVar("ResponseT", LoadModelResponse, LsResponse, DoneResponse, WorkersResponse)
 
 
 class AsyncClient:
@@ -131,6 +137,47 @@ class AsyncClient:
         infos = [model.info for model in await self.models()]
         return AsyncModel(self, find_model(infos, name_or_id))
 
+    async def upload(
+        self,
+        directory: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Send a model directory of this machine to all workers that lack it.
+
+        Args:
+            directory: of the model.
+            name: what it will be called there, for `load_model`; None: as the directory is.
+            progress: is told how many bytes of how many have arrived.
+
+        Raises:
+            ModelError: the directory is no model, or damaged.
+            InvalidRequestError: the name cannot be that of a model.
+            RequestError: a worker refused it; nothing is left of it there.
+            ConnectionLostError: the connection broke; nothing is left anywhere.
+        """
+        ask = Ask(self.calls.next_id, self.habits.user_id, self._ask)
+        return await upload(ask, Path(directory), name=name, progress=progress)
+
+    async def workers(self) -> list[WorkerReport]:
+        """Return what the controller believes about its workers, by id.
+
+        Raises:
+            ConnectionLostError: the connection broke.
+        """
+        request = WorkersRequest(self.calls.next_id(), self.habits.user_id)
+        return list((await self._call(request, WorkersResponse)).workers)
+
+    async def clear_cache(self) -> None:
+        """Evict the weights of all models from all GPUs; the models stay loaded.
+
+        Raises:
+            FailedError: a worker could not.
+            ConnectionLostError: the connection broke.
+        """
+        await self._call(ClearCacheRequest(self.calls.next_id(), self.habits.user_id), DoneResponse)
+
     async def close(self) -> None:
         """Close the connection; requests under way end with ConnectionLostError."""
         await self.calls.close()
@@ -159,14 +206,19 @@ class AsyncClient:
         await self._call(request, DoneResponse)
 
     async def _call(self, request: Request, kind: type[ResponseT]) -> ResponseT:
+        response = await self._ask(request, b"")
+        assert isinstance(response, kind), f"{type(response).__name__} answers {request}"
+        return response
+
+    async def _ask(self, request: Request, payload: Payload) -> Response:
+        """Return the successful response to a request, or raise."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Response | ClockworkError, payload: Payload, latency_ns: int) -> None:
             _settle(future, outcome)
 
-        self.calls.start(Call(request, (), done))
-        response = await future
-        assert isinstance(response, kind), f"{type(response).__name__} answers {request}"
+        self.calls.start(Call(request, (payload,) if payload else (), done))
+        response: Response = await future
         return response
 
 

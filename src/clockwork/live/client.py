@@ -16,6 +16,7 @@ import atexit
 from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from os import PathLike
 from threading import Thread, current_thread
 from types import TracebackType
 from typing import Any, TypeVar
@@ -32,7 +33,8 @@ from clockwork.live.client_requests import (
     prepare,
 )
 from clockwork.live.tensors import Inference, Inputs
-from clockwork.messages.models import ModelProfile, TensorSpec
+from clockwork.live.uploading import Progress, Upload
+from clockwork.messages.models import ModelProfile, TensorSpec, WorkerReport
 from clockwork.messages.requests import Response
 from clockwork.messages.role import Payload
 
@@ -132,6 +134,45 @@ class Client:
             ConnectionLostError: the connection broke.
         """
         return Model(self, self.run(self._client.model(name_or_id)))
+
+    def upload(
+        self,
+        directory: str | PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Upload:
+        """Send a model directory of this machine to all workers that lack it.
+
+        Args:
+            directory: of the model.
+            name: what it will be called there, for `load_model`; None: as the directory is.
+            progress: is told how many bytes of how many have arrived, on the client's thread.
+
+        Raises:
+            ModelError: the directory is no model, or damaged.
+            InvalidRequestError: the name cannot be that of a model.
+            RequestError: a worker refused it; nothing is left of it there.
+            ConnectionLostError: the connection broke; nothing is left anywhere.
+        """
+        return self.run(self._client.upload(directory, name=name, progress=progress))
+
+    def workers(self) -> list[WorkerReport]:
+        """Return what the controller believes about its workers, by id.
+
+        Raises:
+            ConnectionLostError: the connection broke.
+        """
+        return self.run(self._client.workers())
+
+    def clear_cache(self) -> None:
+        """Evict the weights of all models from all GPUs; the models stay loaded.
+
+        Raises:
+            FailedError: a worker could not.
+            ConnectionLostError: the connection broke.
+        """
+        self.run(self._client.clear_cache())
 
     def close(self) -> None:
         """Close the connection; requests under way end with ConnectionLostError."""

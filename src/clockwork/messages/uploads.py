@@ -95,6 +95,8 @@ class EndUploadRequest(Struct, frozen=True):
     user_request_id: int
     user_id: int
     upload_id: int
+    # False to forget what was sent.
+    is_complete: bool = True
 
 
 # Between the controller and workers.
