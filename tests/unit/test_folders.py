@@ -45,3 +45,19 @@ def test_what_is_no_path_is_refused() -> None:
     """A zero byte cannot be opened."""
     with pytest.raises(ModelError, match="is no path"):
         ModelFolders()("a\0b")
+
+
+def test_uploads_are_found_by_name_first(tmp_path: Path) -> None:
+    """Their folder is allowed besides the others, and is enough without any."""
+    uploads, models = tmp_path / "uploads", tmp_path / "models"
+    for folder in (uploads / "a", models / "a", models / "b"):
+        folder.mkdir(parents=True)
+    allowed = ModelFolders([str(models)], uploads=uploads)
+    assert allowed("a") == (uploads / "a").resolve()
+    assert allowed("b") == (models / "b").resolve()
+    assert allowed(str(uploads / "a")) == (uploads / "a").resolve()
+    with pytest.raises(ModelError, match="is outside"):
+        allowed(str(tmp_path / "elsewhere"))
+    anywhere = ModelFolders(uploads=uploads)
+    assert anywhere("a") == (uploads / "a").resolve()
+    assert anywhere(str(models / "b")) == (models / "b").resolve()
