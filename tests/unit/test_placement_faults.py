@@ -2,7 +2,7 @@
 
 from controller_stage import Stage, profile
 
-from clockwork.messages.actions import LoadWeights
+from clockwork.messages.actions import EvictWeights, LoadWeights
 from clockwork.messages.status import ActionStatus
 
 
@@ -22,3 +22,21 @@ def test_a_gpu_that_pauses_after_a_failed_load_gets_a_copy_later() -> None:
     stage.infer(slo_ms=1_000)
     (again,) = stage.take(LoadWeights)
     assert again.gpu_id == copy.gpu_id
+
+
+def test_an_overloaded_model_takes_the_place_of_one_that_nobody_needs() -> None:
+    """With no page free anywhere, unsatisfied demand evicts what is idle on another GPU."""
+    stage = Stage(gpus=2, pages=1).start(profile(), profile())
+    stage.warm(0)
+    stage.warm(1)
+    loads = []
+    for _ in range(40):
+        stage.infer(0, count=20, slo_ms=100)
+        loads = stage.take(LoadWeights)
+        if loads:
+            break
+        stage.advance(3)
+    (load,) = loads
+    (evict,) = stage.take(EvictWeights)
+    assert (load.model_id, evict.model_id) == (0, 1)
+    assert load.gpu_id == evict.gpu_id

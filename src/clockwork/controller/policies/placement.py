@@ -41,6 +41,8 @@ VICTIMS_MAX: Final = 256
 """Instances looked at per eviction, least recently used first (chosen)."""
 BLOCKED_MAX: Final = 8
 """Wanted models passed over per step because no GPU can take them (chosen)."""
+LOOK_NS: Final = 2 * MS
+"""How often the holders of a model that is asked for are looked at (chosen: O(holders) each)."""
 RETRY_NS: Final = 1 * MS
 """Pause before wanted models that fit nowhere are tried again (chosen)."""
 REPLICA_GAP_NS: Final = 1 * MS
@@ -77,6 +79,8 @@ class Placement:
         self._smallest_pages = NO_MODEL_PAGES
         # `_freed_count` at the last replication of a model that found no place.
         self._futile: dict[ModelId, int] = {}
+        # When it is worth while to ask again whether a model's holders are overloaded.
+        self._next_look_ns: dict[ModelId, int] = {}
 
     @property
     def wakeup_ns(self) -> int | None:
@@ -102,6 +106,10 @@ class Placement:
         places = self._free_mask & model.on_workers_mask & ~model.resident_mask
         if places and self._futile.get(model.model_id) != self._freed_count:
             self._replicas[model.model_id] = model
+        elif now_ns >= self._next_look_ns.get(model.model_id, 0):
+            # No page is free: only holders that are overloaded justify that others leave.
+            self._next_look_ns[model.model_id] = now_ns + LOOK_NS
+            self.want(model, now_ns)
 
     def want(self, model: Model, now_ns: int) -> None:
         """Have a model loaded if its demand is not satisfied."""
@@ -207,6 +215,7 @@ class Placement:
         self._wanted_key.pop(model.model_id, None)
         self._replicas.pop(model.model_id, None)
         self._futile.pop(model.model_id, None)
+        self._next_look_ns.pop(model.model_id, None)
 
     def check(self) -> None:
         """Assert that the masks agree with the GPUs."""
