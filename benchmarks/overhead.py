@@ -3,8 +3,8 @@
 The same inputs run in turns, in one run: on the engine in this process; through client, controller
 and worker with the asynchronous client; and with the ordinary one, whose caller waits on another
 thread. `inside` is how long the worker's engine took for the requests that came through the system,
-by the action log: what lies between it and `engine` is the price of caches that others have used
-in the meantime, and the rest of `added` is that of the way.
+by the action log, and `way` the rest of each of those requests. On a machine that has other things
+to do, `way` is the steadier figure: `added` compares turns, `way` both parts of the same request.
 
     python benchmarks/overhead.py [--requests 2000] [--model digits ...] [--json FILE]
 """
@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 import uvloop
 from msgspec import Struct, to_builtins
+from numpy.typing import NDArray
 from rig import Rig, RigConfig, parse_cores, pin
 
 import clockwork
@@ -59,8 +60,9 @@ class Row(Struct, frozen=True):
     # From call to answer.
     asynchronous: Latency
     synchronous: Latency
-    # The worker's engine during the two.
+    # The worker's engine during the two, and all but that engine, request by request.
     inside: Latency
+    way: Latency
     # `asynchronous` and `synchronous` minus `engine`.
     added: Latency
     added_synchronous: Latency
@@ -97,16 +99,18 @@ def measure(name: str, directory: Path, requests: int) -> Row:
         config = RigConfig(is_emulated=False, worker_arguments=("--weights-cache-size=1GiB",))
         with Rig(config, folder) as rig:
             samples = uvloop.run(_in_turns(bare, f"127.0.0.1:{rig.port}", directory, requests))
-        inside_ns = _exec_durations(folder, 2 * requests)
+        inside_ns = _exec_durations(folder, 2 * len(samples[0]))
     bare.close()
     engine, asynchronous, synchronous = (_latency(each) for each in samples)
+    way_ns = np.subtract(_in_order(*samples[1:]), inside_ns)
     return Row(
         model=name,
-        requests=requests,
+        requests=len(samples[0]),
         engine=engine,
         asynchronous=asynchronous,
         synchronous=synchronous,
         inside=_latency(inside_ns),
+        way=_latency(way_ns),
         added=_difference(asynchronous, engine),
         added_synchronous=_difference(synchronous, engine),
     )
@@ -135,6 +139,15 @@ async def _in_turns(
             return samples
 
 
+def _in_order(asynchronous: Sequence[int], synchronous: Sequence[int]) -> list[int]:
+    """Return the durations of both clients in the order in which they were measured."""
+    merged: list[int] = []
+    for begin in range(0, len(asynchronous), PER_TURN):
+        merged += asynchronous[begin : begin + PER_TURN]
+        merged += synchronous[begin : begin + PER_TURN]
+    return merged
+
+
 async def _ask(model: "clockwork.live.async_client.AsyncModel", image: Any) -> int:
     begin_ns = time.perf_counter_ns()
     await model.infer(image, slo_ms=SLO_MS)
@@ -157,7 +170,7 @@ def _exec_durations(folder: Path, last: int) -> list[int]:
     return infers["worker_exec_duration"].to_list()
 
 
-def _latency(durations_ns: Sequence[int]) -> Latency:
+def _latency(durations_ns: Sequence[int] | NDArray[np.int64]) -> Latency:
     p50, p99 = np.percentile(durations_ns, (50, 99)) / MS
     return Latency(round(float(p50), 4), round(float(p99), 4))
 
@@ -172,6 +185,7 @@ def show(row: Row) -> str:
     for text, latency in (
         ("engine alone", row.engine),
         ("engine inside the system", row.inside),
+        ("system without that engine", row.way),
         ("whole system, AsyncClient", row.asynchronous),
         ("whole system, Client", row.synchronous),
         ("added, AsyncClient", row.added),
