@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from clockwork.controller.assembly import PolicyFactory
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.core import ControllerRole, PolicyFactory
+from clockwork.controller.core import ControllerRole
 from clockwork.controller.policies.infer4 import Infer4
 from clockwork.controller.reception import MakeInput
 from clockwork.messages.actions import (

@@ -2,7 +2,8 @@
 
 from controller_stage import Stage, profile
 
-from clockwork.controller.core import ControllerRole, PolicyFactory
+from clockwork.controller.assembly import PolicyFactory
+from clockwork.controller.core import ControllerRole
 from clockwork.controller.policies.direct import Direct
 from clockwork.controller.policies.echo import Echo
 from clockwork.messages.actions import Infer, LoadWeights

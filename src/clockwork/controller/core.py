@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from clockwork.controller.catalogue import Catalogue
+from clockwork.controller.assembly import PolicyFactory, assemble
 from clockwork.controller.cluster import Cluster
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ending import Ending
-from clockwork.controller.fleet import Fleet
 from clockwork.controller.ledger import (
     Ledger,
     Pending,
@@ -26,21 +24,15 @@ from clockwork.controller.ledger import (
     PendingLoad,
     PendingOrder,
 )
-from clockwork.controller.notebook import Notebook
-from clockwork.controller.orders import Orders
 from clockwork.controller.policies.infer4 import Infer4
-from clockwork.controller.policy import Policy
 from clockwork.controller.printing import (
     action_line,
     is_told,
     response_line,
     result_line,
 )
-from clockwork.controller.reception import MakeInput, Reception
-from clockwork.controller.results import OrderResults
-from clockwork.controller.startup import Phase, Startup
-from clockwork.controller.upkeep import Clearing, Upkeep
-from clockwork.controller.uploads import Uploads, UploadStep
+from clockwork.controller.reception import MakeInput
+from clockwork.controller.startup import Phase
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,
@@ -75,9 +67,6 @@ from clockwork.units import MS
 SWEEP_NS: Final = 500 * MS
 """How often overdue actions are looked for (chosen)."""
 
-PolicyFactory = Callable[[ControllerConfig, Cluster, Ledger], Policy]
-"""Makes a policy for a controller."""
-
 
 class ControllerRole:
     """See `clockwork.messages.role.Role`; events and effects in `messages.controller_io`."""
@@ -104,69 +93,20 @@ class ControllerRole:
                 keeps nothing, so nothing is told.
             worker_addresses: where the workers are, by id; only for people to read.
         """
-        self._config = config
-        self._cluster = Cluster(worker_count)
-        self._ledger = Ledger()
-        self._policy = make_policy(config, self._cluster, self._ledger)
-        self._reception = Reception(
+        parts = assemble(
             config=config,
-            cluster=self._cluster,
-            ledger=self._ledger,
-            policy=self._policy,
+            worker_count=worker_count,
+            make_policy=make_policy,
             make_input=make_input,
+            remembered=remembered,
+            worker_addresses=worker_addresses,
         )
-        self._notebook = Notebook(self._cluster, is_kept=remembered is not None)
-        self._catalogue = Catalogue(
-            config=config,
-            cluster=self._cluster,
-            ledger=self._ledger,
-            policy=self._policy,
-            notebook=self._notebook,
-        )
-        self._results = OrderResults(self._catalogue.on_result)
-        self._fleet = Fleet(
-            config=config,
-            cluster=self._cluster,
-            ledger=self._ledger,
-            policy=self._policy,
-            catalogue=self._catalogue,
-            notebook=self._notebook,
-            results=self._results,
-        )
-        if remembered is not None:
-            self._notebook.open(remembered)
-            self._catalogue.restore(remembered)
-            self._fleet.expect(remembered.workers)
-        self._startup = Startup(
-            config=config,
-            cluster=self._cluster,
-            ledger=self._ledger,
-            fleet=self._fleet,
-            catalogue=self._catalogue,
-        )
-        self._uploads = Uploads(cluster=self._cluster, ledger=self._ledger)
-        upkeep = Upkeep(
-            cluster=self._cluster,
-            ledger=self._ledger,
-            policy=self._policy,
-            addresses=worker_addresses,
-        )
-        self._results.register(UploadStep, self._uploads.on_result)
-        self._results.register(Clearing, upkeep.on_result)
-        self._orders = Orders(
-            config=config,
-            ledger=self._ledger,
-            startup=self._startup,
-            catalogue=self._catalogue,
-            uploads=self._uploads,
-            upkeep=upkeep,
-        )
-        self._ending = Ending(
-            ledger=self._ledger,
-            catalogue=self._catalogue,
-            startup=self._startup,
-            notebook=self._notebook,
-        )
+        self._config = config
+        self._cluster, self._ledger, self._policy = parts.cluster, parts.ledger, parts.policy
+        self._reception, self._orders = parts.reception, parts.orders
+        self._catalogue, self._results = parts.catalogue, parts.results
+        self._fleet, self._startup, self._ending = parts.fleet, parts.startup, parts.ending
+        self._notebook, self._uploads = parts.notebook, parts.uploads
         # Results that nobody waited for, by reason.
         self.strays: Counter[str] = Counter()
         self._next_sweep_ns = 0

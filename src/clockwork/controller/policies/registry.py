@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from clockwork.controller.core import PolicyFactory
+from clockwork.controller.assembly import PolicyFactory
 from clockwork.controller.policies.direct import Direct
 from clockwork.controller.policies.echo import Echo
 from clockwork.controller.policies.infer4 import Infer4
