@@ -30,7 +30,7 @@ class Load(Struct, frozen=True, kw_only=True):
     clients: int = 2
     slo_ms: float = 100.0
     seconds: float = 6.0
-    warm_up_s: float = 2.5
+    warm_up_s: float = 6.0
     sends_inputs: bool = False
     seed: int = 0
     # Name of a model of the zoo to use instead of ResNet-50.
