@@ -152,6 +152,12 @@ class System:
         """Start an emulated worker, and return it once it listens."""
         return self.worker(*flags, command="worker_dummy")
 
+    def joiner(self, *flags: str) -> Program:
+        """Start an emulated worker that joins the controller, and return it once it has."""
+        program = self._start("worker_dummy", f"--join={self.address}", *flags)
+        program.wait_for("Connection established with")
+        return program
+
     def controller(
         self, *flags: str, type_: str = "INFER4", workers: Sequence[int] | None = None
     ) -> Program:
@@ -160,13 +166,14 @@ class System:
         Args:
             flags: further ones.
             type_: which controller.
-            workers: ports to dial; None: those of the workers that were started.
+            workers: ports to dial; None: those of the workers that were started. Without any,
+                workers have to join.
         """
         ports = self.worker_ports if workers is None else workers
         program = self._start(
             "controller",
             type_,
-            ",".join(f"{LOCALHOST}:{port}" for port in ports),
+            ",".join(f"{LOCALHOST}:{port}" for port in ports) or "-",
             f"--host={LOCALHOST}",
             "--port=0",
             f"--log-dir={self.log_dir}",
