@@ -59,11 +59,25 @@ class _Tape:
         self.count = self._spec.counts[self._index]
 
     def advance(self) -> bool:
-        """Go to the next interval; return False if the single pass is over."""
-        self._left -= 1
-        if self._left == 0:
-            return False
-        self._move(1)
+        """Go to the next interval that has a count; return False if the single pass is over.
+
+        A trace must have a count. Most intervals of most functions have none, and a ladder has all
+        functions look for the next one: steps over the others are as cheap as they can be.
+        """
+        counts, index, left, steps = self._spec.counts, self._index, self._left, 0
+        size, count = len(counts), 0
+        while not count:
+            left -= 1
+            if left == 0:
+                self._left = left
+                return False
+            steps += 1
+            index += 1
+            if index == size:
+                index = 0
+            count = counts[index]
+        self._index, self._left, self.count = index, left, count
+        self.end_ns += steps * self._spec.interval_ns
         return True
 
     def skip(self, passes: int) -> None:
@@ -147,11 +161,11 @@ class TraceReplaySource:
                 self.next_ns = from_ns + round(work / rate)
                 return
             work -= doable
-            from_ns = tape.end_ns
             if not tape.advance():
                 self.has_ended = True
                 self.next_ns = FOREVER_NS
                 return
+            from_ns = tape.end_ns - self._interval_ns
 
 
 class ExactReplaySource:
