@@ -64,9 +64,7 @@ def connect(
         ConfigurationError: `address` cannot be read, or the lz4 package is not installed.
         ConnectionLostError: no controller was there in time, or it is of another version.
     """
-    return Client(
-        address, timeout_s=timeout_s, user_id=user_id, compress=compress, resend=resend
-    )
+    return Client(address, timeout_s=timeout_s, user_id=user_id, compress=compress, resend=resend)
 
 
 class Client:
