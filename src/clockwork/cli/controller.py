@@ -8,14 +8,14 @@ from typing import Final
 import click
 
 from clockwork.cli.flags import announce, read_settings, start_logging, with_settings
+from clockwork.cli.roles import journaled
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.core import ControllerRole
 from clockwork.controller.policies.registry import POLICIES
-from clockwork.controller.reception import MakeInput
 from clockwork.errors import ConfigurationError
 from clockwork.live.addresses import parse_addresses
 from clockwork.live.options import CONTROLLER, POSITIONAL, ControllerSettings, controller_settings
 from clockwork.live.processes import die_with_parent
+from clockwork.telemetry.journal import Header
 
 WORKER_PORT: Final = 12345
 SWITCH_INTERVAL_S: Final = 100e-6
@@ -68,25 +68,27 @@ def controller(
     state = None
     if settings.state:
         state = StateKeeper(Path(settings.state), [str(each) for each in program.workers], say)
-    role = ControllerRole(
-        _role_config(settings),
+    header = Header(
+        policy=type_,
         worker_count=len(program.workers),
-        make_policy=POLICIES[type_],
-        make_input=_make_input(settings),
+        config=_role_config(settings),
         remembered=state.remembered if state is not None else None,
+        makes_inputs=settings.generate_inputs,
+        compresses_inputs=settings.compress_inputs,
     )
     _greet(settings)
     # Threads that draw or write must not keep the event loop waiting for Python's 5 ms.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    run = partial(
-        run_controller, program, role, sinks=[LogFiles(Path(settings.log_dir))], state=state
-    )
-    if not settings.live or not sys.stdout.isatty():
-        return run()
-    from clockwork.telemetry.live_table import LiveTable, controller_table
+    with journaled(header, settings.journal) as role:
+        run = partial(
+            run_controller, program, role, sinks=[LogFiles(Path(settings.log_dir))], state=state
+        )
+        if not settings.live or not sys.stdout.isatty():
+            return run()
+        from clockwork.telemetry.live_table import LiveTable, controller_table
 
-    with LiveTable() as table:
-        return run(display=lambda figures, lag: table.show(controller_table(figures, lag)))
+        with LiveTable() as table:
+            return run(display=lambda figures, lag: table.show(controller_table(figures, lag)))
 
 
 def _with_positional(flags: dict[str, object], positional: tuple[str, ...]) -> dict[str, object]:
@@ -117,15 +119,6 @@ def _role_config(settings: ControllerSettings) -> ControllerConfig:
         is_model_set_fixed=settings.fixed_models,
         profile_models=settings.profile_models,
     )
-
-
-def _make_input(settings: ControllerSettings) -> MakeInput | None:
-    """Return what makes inputs for requests that have none; None leaves that to the workers."""
-    if not settings.generate_inputs:
-        return None
-    from clockwork.live.sample_inputs import SampleInputs
-
-    return SampleInputs(0, compresses=settings.compress_inputs).one_for
 
 
 def _greet(settings: ControllerSettings) -> None:

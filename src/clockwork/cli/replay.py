@@ -7,13 +7,10 @@ from typing import Final
 
 import click
 
-from clockwork.controller.core import ControllerRole
-from clockwork.controller.policies.registry import POLICIES
-from clockwork.controller.reception import MakeInput
-from clockwork.errors import ConfigurationError
+from clockwork.cli.roles import make_role
 from clockwork.messages.controller_io import Say
 from clockwork.telemetry.fingerprint import Fingerprint
-from clockwork.telemetry.journal import Header, Journal
+from clockwork.telemetry.journal import Journal
 from clockwork.units import SECOND, format_duration
 
 EXIT_DIFFERS: Final = 1
@@ -31,7 +28,7 @@ def replay(journal: Path, lines: bool, check: bool) -> int:
     batch. The last line is a digest over all effects.
     """
     book = Journal(journal)
-    role = _role(book.header)
+    role = make_role(book.header)
     fingerprint = Fingerprint()
     batches = events = 0
     first_ns = last_ns = None
@@ -64,29 +61,3 @@ def replay(journal: Path, lines: bool, check: bool) -> int:
     )
     click.echo(f"digest {fingerprint.hex}")
     return 0
-
-
-def _role(header: Header) -> ControllerRole:
-    """Return a fresh role, made as the one that was journaled.
-
-    Raises:
-        ConfigurationError: this version has no such policy.
-    """
-    if header.policy not in POLICIES:
-        known = ", ".join(POLICIES)
-        raise ConfigurationError(f"the journal is of policy {header.policy}, known are: {known}")
-    return ControllerRole(
-        header.config,
-        header.worker_count,
-        make_policy=POLICIES[header.policy],
-        make_input=_make_input(header),
-        remembered=header.remembered,
-    )
-
-
-def _make_input(header: Header) -> MakeInput | None:
-    if not header.makes_inputs:
-        return None
-    from clockwork.live.sample_inputs import SampleInputs
-
-    return SampleInputs(0, compresses=header.compresses_inputs).one_for

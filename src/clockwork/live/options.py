@@ -72,6 +72,7 @@ class ControllerSettings(Struct, frozen=True, kw_only=True):
     max_batch: int
     load_stage_timeout_ns: int
     state: str
+    journal: str
     buffer_ns: int
     fixed_models: bool
     compress_inputs: bool
@@ -180,6 +181,7 @@ CONTROLLER: Final = (
                 "The load phase ends after this long without activity."),
     _controller("state", Kind.PATH, "",
                 "File that models, ids and measurements are kept in; empty: nowhere."),
+    _controller("journal", Kind.PATH, "", "Write down all events here, for clockwork replay."),
     _controller("buffer", Kind.DURATION, "5ms", "Plan to finish this much before the deadline."),
     _controller("fixed_models", Kind.SWITCH, "0", "Refuse to load models after the load phase."),
     _controller("live", Kind.SWITCH, "0", "Show a refreshing table instead of lines."),
