@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +16,10 @@ from clockwork.live.addresses import parse_addresses
 from clockwork.live.options import CONTROLLER, POSITIONAL, ControllerSettings, controller_settings
 from clockwork.live.processes import die_with_parent
 from clockwork.telemetry.journal import Header
+
+if TYPE_CHECKING:
+    from clockwork.live.controller_program import ControllerProgramConfig
+    from clockwork.live.state_keeper import StateKeeper
 
 WORKER_PORT: Final = 12345
 SWITCH_INTERVAL_S: Final = 100e-6
@@ -68,14 +72,7 @@ def controller(
     state = None
     if settings.state:
         state = StateKeeper(Path(settings.state), [str(each) for each in program.workers], say)
-    header = Header(
-        policy=type_,
-        worker_count=len(program.workers),
-        config=_role_config(settings),
-        remembered=state.remembered if state is not None else None,
-        makes_inputs=settings.generate_inputs,
-        compresses_inputs=settings.compress_inputs,
-    )
+    header = _header(type_, settings, program, state)
     _greet(settings)
     # Threads that draw or write must not keep the event loop waiting for Python's 5 ms.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -89,6 +86,23 @@ def controller(
 
         with LiveTable() as table:
             return run(display=lambda figures, lag: table.show(controller_table(figures, lag)))
+
+
+def _header(
+    policy: str,
+    settings: ControllerSettings,
+    program: "ControllerProgramConfig",
+    state: "StateKeeper | None",
+) -> Header:
+    """Return how the role is to be made."""
+    return Header(
+        policy=policy,
+        worker_count=len(program.workers),
+        config=_role_config(settings),
+        remembered=state.remembered if state is not None else None,
+        makes_inputs=settings.generate_inputs,
+        compresses_inputs=settings.compress_inputs,
+    )
 
 
 def _with_positional(flags: dict[str, object], positional: tuple[str, ...]) -> dict[str, object]:
