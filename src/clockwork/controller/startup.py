@@ -175,7 +175,9 @@ class Startup:
         for worker in self._cluster.workers:
             if not worker.is_ready:
                 self._say(f"Worker {worker.worker_id} has not reported; starting without it")
-        self._say_state()
+        if not self._is_restart:
+            # Thousands of models take a while to list, and will be listed in a moment.
+            self._say_state()
         self.phase = Phase.WAITING
         self._say("(Startup-3) Awaiting LoadModel requests from clients")
         if self._cluster.models:
