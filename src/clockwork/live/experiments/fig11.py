@@ -30,7 +30,7 @@ from clockwork.telemetry.plot_style import (
 from clockwork.telemetry.report import read_report
 from clockwork.units import MINUTE, MS, SECOND
 
-GPUS: Final = (1, 2, 4, 8, 16, 32)
+GPUS: Final = (1, 2, 4, 8, 16, 32, 64)
 GPUS_OF_PAPER: Final = tuple(range(10, 151, 10))
 TRIALS_OF_PAPER: Final = 3
 SHOWN: Final = 8

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from clockwork.live.experiments import slo_ladder
 from clockwork.live.experiments.plan import Done, Evaluation, Experiment, Run, Setting
-from clockwork.live.experiments.slo_ladder import Rung
+from clockwork.live.experiments.slo_ladder import Met, Rung
 from clockwork.telemetry.plot_style import COLOURS, DASHES, PAGE_INCHES, new_figure
 from clockwork.units import MS
 
@@ -32,8 +32,8 @@ class Curve(Struct, frozen=True):
     paper_rate_per_s: int
     rate_per_s: float
     rungs: list[Rung]
-    # The SLO from which on 99 % are satisfied, in execution times; None: none.
-    met_from: float | None
+    # None: no SLO is met.
+    tightest_met: Met | None
 
 
 class Figures(Struct, frozen=True):
@@ -86,7 +86,7 @@ def evaluate(setting: Setting, runs: Sequence[Done]) -> Evaluation:
                         paper_rate_per_s=rate,
                         rate_per_s=setting.rate(rate, GPUS),
                         rungs=rungs,
-                        met_from=slo_ladder.met_from(rungs),
+                        tightest_met=slo_ladder.tightest_met(rungs),
                     )
                 )
     figures = Figures(exec_ms=setting.models.exec_ns[1] / MS, curves=curves)
@@ -101,16 +101,8 @@ def findings(figures: Figures) -> list[str]:
     """Return what the curves show."""
     lines = [f"An SLO of 1 is one execution, {figures.exec_ms:.2f} ms."]
     for curve in figures.curves:
-        best = max((rung.satisfied for rung in curve.rungs), default=0.0)
-        told = f"{curve.models} models, {curve.rate_per_s:g} requests/s: "
-        if curve.met_from is not None:
-            told += (
-                f"99 % are satisfied from {curve.met_from:.3g} execution times "
-                f"({curve.met_from * figures.exec_ms:.1f} ms) on"
-            )
-        else:
-            told += f"no SLO is met by 99 % up to the loosest one, the best by {best:.1%}"
-        lines.append(told + ".")
+        met = slo_ladder.met_sentence(curve.rungs, curve.tightest_met, exec_ms=figures.exec_ms)
+        lines.append(f"{curve.models} models, {curve.rate_per_s:.4g} requests/s: {met}.")
     return lines
 
 

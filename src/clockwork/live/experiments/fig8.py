@@ -20,7 +20,7 @@ from clockwork.client.workload import Stream
 from clockwork.live.experiments import slo_ladder
 from clockwork.live.experiments.plan import Done, Evaluation, Experiment, Run, Setting
 from clockwork.live.experiments.request_counts import RequestCounts
-from clockwork.live.experiments.slo_ladder import Rung
+from clockwork.live.experiments.slo_ladder import Met, Rung
 from clockwork.telemetry.plot_style import BLUE, PAGE_INCHES, VERMILION, new_figure
 from clockwork.units import MS, SECOND
 
@@ -48,8 +48,8 @@ class Mix(Struct, frozen=True):
     satisfied: list[float]
     batch_throughput_per_s: list[float]
     rungs: list[Rung]
-    # The SLO from which on 99 % are satisfied, in execution times; None: none.
-    met_from: float | None
+    # None: no SLO is met.
+    tightest_met: Met | None
     # Mean of the batch models' answers, after they have all joined.
     batch_mean_per_s: float
 
@@ -155,7 +155,7 @@ def _mix(done: Done, models: int, concurrency: int, period_ns: int) -> Mix:
         satisfied=[arrived[window, 0].share for window in windows],
         batch_throughput_per_s=batch,
         rungs=rungs,
-        met_from=slo_ladder.met_from(rungs),
+        tightest_met=slo_ladder.tightest_met(rungs),
         batch_mean_per_s=sum(joined) / len(joined) if joined else 0.0,
     )
 
@@ -164,15 +164,9 @@ def findings(figures: Figures) -> list[str]:
     """Return what the mixes show."""
     lines = []
     for mix in figures.mixes:
-        told = f"{_label(mix.batch_models, mix.concurrency).capitalize()}: "
-        if mix.met_from is None:
-            best = max((rung.satisfied for rung in mix.rungs), default=0.0)
-            told += f"no SLO is met by 99 % of the latency-sensitive requests (best: {best:.1%})"
-        else:
-            told += (
-                f"99 % of the latency-sensitive requests are satisfied from {mix.met_from:.3g} "
-                f"execution times ({mix.met_from * figures.exec_ms:.1f} ms) on"
-            )
+        label = _label(mix.batch_models, mix.concurrency)
+        met = slo_ladder.met_sentence(mix.rungs, mix.tightest_met, exec_ms=figures.exec_ms)
+        told = f"{label.capitalize()}: of the latency-sensitive requests {met}"
         if mix.batch_models:
             told += f"; the batch models get {mix.batch_mean_per_s:.0f} answers/s"
         lines.append(told + ".")

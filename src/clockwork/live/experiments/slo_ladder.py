@@ -1,5 +1,6 @@
 """Shares of satisfied requests as an SLO climbs a ladder: what figures 7 and 8 have in common."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -66,14 +67,32 @@ def rungs(done: Done) -> list[Rung]:
     ]
 
 
-def met_from(found: list[Rung]) -> float | None:
-    """Return the multiplier from which on all are `SATISFIED`; None: not even the last one."""
-    met = None
-    for rung in reversed(found):
-        if rung.satisfied < SATISFIED:
-            break
-        met = rung.multiplier
-    return met
+class Met(Struct, frozen=True):
+    """The tightest SLO that is met."""
+
+    multiplier: float
+    # Least share of satisfied requests with that or a looser SLO.
+    least: float
+
+
+def tightest_met(found: Sequence[Rung]) -> Met | None:
+    """Return the first rung with at least `SATISFIED`; None: there is none."""
+    for index, rung in enumerate(found):
+        if rung.satisfied >= SATISFIED:
+            return Met(rung.multiplier, min(each.satisfied for each in found[index:]))
+    return None
+
+
+def met_sentence(found: Sequence[Rung], met: Met | None, *, exec_ms: float) -> str:
+    """Return in words which SLO is met."""
+    if met is None:
+        best = max((rung.satisfied for rung in found), default=0.0)
+        return f"no SLO is met by {SATISFIED:.0%}, the best one by {best:.1%}"
+    told = (
+        f"{SATISFIED:.0%} are satisfied from {met.multiplier:.3g} execution times "
+        f"({met.multiplier * exec_ms:.1f} ms) on"
+    )
+    return told if met.least >= SATISFIED else f"{told}, but once only {met.least:.1%}"
 
 
 def multiplier_axis(axes: Axes, *, label: str = "") -> None:
