@@ -15,6 +15,8 @@ from clockwork.controller.ledger import Ledger
 from clockwork.controller.notebook import Notebook
 from clockwork.controller.orders import Orders
 from clockwork.controller.policy import Policy
+from clockwork.controller.profile_job import ProfileJob
+from clockwork.controller.profiler import Profiler
 from clockwork.controller.reception import MakeInput, Reception
 from clockwork.controller.results import OrderResults
 from clockwork.controller.startup import Startup
@@ -38,6 +40,7 @@ class Parts(NamedTuple):
     results: OrderResults
     fleet: Fleet
     startup: Startup
+    profiler: Profiler
     uploads: Uploads
     orders: Orders
     ending: Ending
@@ -56,8 +59,14 @@ def assemble(
     cluster, ledger = Cluster(worker_count), Ledger()
     policy = make_policy(config, cluster, ledger)
     notebook = Notebook(cluster, is_kept=remembered is not None)
+    profiler = Profiler(config=config, cluster=cluster, ledger=ledger, policy=policy)
     catalogue = Catalogue(
-        config=config, cluster=cluster, ledger=ledger, policy=policy, notebook=notebook
+        config=config,
+        cluster=cluster,
+        ledger=ledger,
+        policy=policy,
+        notebook=notebook,
+        profiler=profiler,
     )
     results = OrderResults(catalogue.on_result)
     fleet = Fleet(
@@ -74,12 +83,18 @@ def assemble(
         catalogue.restore(remembered)
         fleet.expect(remembered.workers)
     startup = Startup(
-        config=config, cluster=cluster, ledger=ledger, fleet=fleet, catalogue=catalogue
+        config=config,
+        cluster=cluster,
+        ledger=ledger,
+        fleet=fleet,
+        catalogue=catalogue,
+        profiler=profiler,
     )
     uploads = Uploads(cluster=cluster, ledger=ledger)
     upkeep = Upkeep(cluster=cluster, ledger=ledger, policy=policy, addresses=worker_addresses)
     results.register(UploadStep, uploads.on_result)
     results.register(Clearing, upkeep.on_result)
+    results.register(ProfileJob, profiler.on_result)
     return Parts(
         cluster=cluster,
         ledger=ledger,
@@ -92,6 +107,7 @@ def assemble(
         results=results,
         fleet=fleet,
         startup=startup,
+        profiler=profiler,
         uploads=uploads,
         orders=Orders(
             config=config,

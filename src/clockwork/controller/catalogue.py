@@ -18,15 +18,18 @@ from msgspec import Struct
 from clockwork.controller.cluster import Cluster, InstanceState, Model, Worker
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger, PendingOrder
-from clockwork.controller.load_jobs import LoadJob, LoadQueues, are_alike, disagreement, explain
+from clockwork.controller.load_jobs import (
+    LoadJob,
+    LoadQueues,
+    are_alike,
+    disagreement,
+    explain,
+    problem_of,
+)
 from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
-from clockwork.messages.actions import (
-    ActionFailed,
-    LoadModelDone,
-    Result,
-    UnloadModel,
-)
+from clockwork.controller.profiler import Profiler
+from clockwork.messages.actions import ActionFailed, LoadModelDone, Result, UnloadModel
 from clockwork.messages.controller_io import Say, ToClient
 from clockwork.messages.ids import ClientId, ModelId, WorkerId
 from clockwork.messages.models import ModelInfo
@@ -44,8 +47,6 @@ from clockwork.messages.status import Status
 from clockwork.parts.timers import Timers
 from clockwork.units import SECOND
 
-COPIES_MAX: Final = 100_000
-"""Copies in one LoadModel (chosen: an order above what any GPU's host memory serves)."""
 RETRY_NS: Final = 1 * SECOND
 """Pause before a worker that could not load a model which others have tries again (chosen)."""
 
@@ -75,12 +76,14 @@ class Catalogue:
         ledger: Ledger,
         policy: Policy,
         notebook: Notebook,
+        profiler: Profiler,
     ) -> None:
         self._config = config
         self._cluster = cluster
         self._ledger = ledger
         self._policy = policy
         self._notebook = notebook
+        self._profiler = profiler
         self._next_id = 0
         # Models that were unloaded, by id, as far as they are known: those below the first number
         # that the last controller did not leave behind, and those of this one's own time.
@@ -119,9 +122,10 @@ class Catalogue:
     def load(self, client_id: ClientId, request: LoadModelRequest) -> None:
         """Begin a client's LoadModel; it is answered when all workers have answered."""
         workers = {worker.worker_id for worker in self._cluster.workers if worker.is_ready}
-        problem = self._problem_of(request, workers)
+        problem = problem_of(request, workers)
         if problem is not None:
-            self._answer_load(client_id, request.user_request_id, Status.ERROR, problem)
+            response = LoadModelResponse(request.user_request_id, Status.ERROR, problem, 0, None)
+            self._ledger.effects.append(ToClient(client_id, response, b""))
             return
         job = LoadJob(
             client_id=client_id,
@@ -213,16 +217,6 @@ class Catalogue:
         for job in self._queues.drop(worker_id):
             self._note_load(job, worker_id, None)
 
-    def _problem_of(self, request: LoadModelRequest, workers: set[WorkerId]) -> str | None:
-        """Return why a LoadModel cannot even begin."""
-        if not workers:
-            return "no worker is connected; start one, or check the controller's worker list"
-        if not 1 <= request.copies <= COPIES_MAX:
-            return f"copies={request.copies}: give 1 to {COPIES_MAX}"
-        if not request.path:
-            return "the path is empty: give the path of a model directory on the workers"
-        return None
-
     def _known(self, model_id: ModelId) -> Model | None:
         model = self._cluster.models.get(model_id)
         return None if model is None or model.is_unloading else model
@@ -243,18 +237,45 @@ class Catalogue:
         failure = job.failure or disagreement(job, self._cluster)
         if job.client_id is None:
             self._finish_late(job, is_good=failure is None)
-            return
-        if failure is not None:
+        elif failure is not None or not self._is_measured_first(job):
+            self._answer_job(job, job.client_id, failure)
+
+    def _is_measured_first(self, job: LoadJob) -> bool:
+        """Have a model measured before it is registered; return False if there is no need."""
+        model = self._model(ModelInfo(job.model_id, job.path, next(iter(job.done.values()))))
+        if not self._profiler.has_traffic or not self._profiler.wants(model):
+            return False
+        self._profiler.add(model, job.done, lambda model: self._on_measured(job, model))
+        return True
+
+    def _on_measured(self, job: LoadJob, model: Model) -> None:
+        """Go on with a LoadModel with the workers that are still there."""
+        assert job.client_id is not None, "late workers load what is measured already"
+        workers = self._cluster.workers
+        job.done = {id_: model.profile for id_ in job.done if workers[id_].is_ready}
+        self._answer_job(job, job.client_id, disagreement(job, self._cluster))
+
+    def note_measured(self, model: Model) -> None:
+        """Have a registered model used with its measurements; nobody has asked for it yet."""
+        self._policy.on_model(model)
+        self._note(model)
+
+    def _answer_job(self, job: LoadJob, client_id: ClientId, failure: str | None) -> None:
+        """Register a model, or have the workers forget it; tell the client."""
+        self._open_loads -= 1
+        number = job.user_request_id
+        if failure is None:
+            self._register_copies(job)
+            info = self._cluster.models[job.model_id].info
+            response = LoadModelResponse(number, Status.SUCCESS, "", job.copies, info)
+        else:
             for worker_id in job.done:
                 for model_id in job.model_ids:
                     self._unload_on(worker_id, ModelId(model_id))
             if self._next_id == job.model_ids.stop:
                 self._next_id = job.model_id
-        else:
-            self._register_copies(job)
-        self._open_loads -= 1
-        status = Status.SUCCESS if failure is None else Status.ERROR
-        self._answer_load(job.client_id, job.user_request_id, status, failure or "", job)
+            response = LoadModelResponse(number, Status.ERROR, failure, 0, None)
+        self._ledger.effects.append(ToClient(client_id, response, b""))
 
     def _finish_late(self, job: LoadJob, *, is_good: bool) -> None:
         """Use what a late worker has loaded, as far as others still have the same."""
@@ -291,11 +312,15 @@ class Catalogue:
             self._bring(worker.worker_id, map(ModelId, job.model_ids))
 
     def _register(self, info: ModelInfo) -> Model:
-        model = Model(info, batch_max=self._config.max_batch, exec_max_ns=self._config.max_exec_ns)
+        model = self._model(info)
         self._cluster.models[info.model_id] = model
         self._notebook.restore_load(model)
         self._policy.on_model(model)
         return model
+
+    def _model(self, info: ModelInfo) -> Model:
+        config = self._config
+        return Model(info, batch_max=config.max_batch, exec_max_ns=config.max_exec_ns)
 
     def _note(self, model: Model) -> Model:
         """Have a new model remembered, and return it."""
@@ -370,19 +395,4 @@ class Catalogue:
         """Answer an UnloadModel or Evict; `unknown` is a model that there is not."""
         message = "" if unknown is None else f"Invalid model ID {unknown}: LS lists the models"
         response = DoneResponse(user_request_id, status, message)
-        self._ledger.effects.append(ToClient(client_id, response, b""))
-
-    def _answer_load(
-        self,
-        client_id: ClientId,
-        user_request_id: int,
-        status: Status,
-        message: str,
-        job: LoadJob | None = None,
-    ) -> None:
-        model = None
-        if job is not None and status is Status.SUCCESS:
-            model = self._cluster.models[job.model_id].info
-        copies = job.copies if model is not None and job is not None else 0
-        response = LoadModelResponse(user_request_id, status, message, copies, model)
         self._ledger.effects.append(ToClient(client_id, response, b""))

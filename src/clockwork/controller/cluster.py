@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
+from msgspec.structs import replace
+
 from clockwork.messages.ids import GpuId, ModelId, WorkerId
 from clockwork.messages.models import ModelInfo, ModelProfile
 from clockwork.messages.role import Payload
@@ -133,8 +135,9 @@ class Instance:
         # When a load that is under way should be done.
         self.ready_at_ns = 0
         # Measured durations on this GPU per index of `Model.sizes`, and their estimates.
-        self.estimators = [Estimator(exec_ns) for exec_ns in model.exec_ns]
-        self.exec_ns = list(model.exec_ns)
+        self.estimators: list[Estimator] = []
+        self.exec_ns: list[int] = []
+        self.renew()
 
     def advance(self, state: InstanceState) -> None:
         """Change the state and what follows from it: masks, pages, order of use, demand.
@@ -168,6 +171,11 @@ class Instance:
             self.exec_ns[size_index] = estimator.estimate_ns
             self.model.exec_ns[size_index] = estimator.estimate_ns
         return estimator.is_raised
+
+    def renew(self) -> None:
+        """Expect what the model's profile says, and forget what was measured here."""
+        self.estimators = [Estimator(exec_ns) for exec_ns in self.model.exec_ns]
+        self.exec_ns = list(self.model.exec_ns)
 
     def expect(self, size_index: int, exec_ns: int) -> None:
         """Expect what was measured before the controller was restarted."""
@@ -223,9 +231,27 @@ class Model:
     )
 
     def __init__(self, info: ModelInfo, *, batch_max: int, exec_max_ns: int) -> None:
-        profile = info.profile
         self.info = info
         self.model_id = info.model_id
+        # Its requests without a response.
+        self.open_count = 0
+        # By GPU index; made when first needed.
+        self.instances: dict[int, Instance] = {}
+        self.learn(info.profile, batch_max=batch_max, exec_max_ns=exec_max_ns)
+        self.demand = ModelDemand()
+        # GPUs where it is WARM; LOADING or WARM; whose worker has it in host memory.
+        self.warm_mask = 0
+        self.resident_mask = 0
+        self.on_workers_mask = 0
+        # What requests without input are given; None as long as no input was made up.
+        self.made_up_input: Payload | None = None
+        # Set by UnloadModel: takes no more requests.
+        self.is_unloading = False
+
+    def learn(self, profile: ModelProfile, *, batch_max: int, exec_max_ns: int) -> None:
+        """Take over a profile, and with it batch sizes and estimates, before it is asked for."""
+        assert not self.open_count, f"M-{self.model_id} is being asked for"
+        self.info = replace(self.info, profile=profile)
         self.profile = profile
         self.input_bytes = profile.input_bytes
         self.output_bytes = profile.output_bytes
@@ -238,19 +264,8 @@ class Model:
         # Execution time at batch size 1, frozen here: the unit of SLO factors.
         self.first_exec_ns = self.exec_ns[0]
         self.load = Estimator(profile.load_ns or UNMEASURED_LOAD_NS)
-        self.demand = ModelDemand()
-        # By GPU index; made when first needed.
-        self.instances: dict[int, Instance] = {}
-        # GPUs where it is WARM; LOADING or WARM; whose worker has it in host memory.
-        self.warm_mask = 0
-        self.resident_mask = 0
-        self.on_workers_mask = 0
-        # Its requests without a response.
-        self.open_count = 0
-        # What requests without input are given; None as long as no input was made up.
-        self.made_up_input: Payload | None = None
-        # Set by UnloadModel: takes no more requests.
-        self.is_unloading = False
+        for instance in self.instances.values():
+            instance.renew()
 
     def on(self, gpu: Gpu) -> Instance:
         """Return its instance on `gpu`."""

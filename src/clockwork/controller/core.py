@@ -107,6 +107,7 @@ class ControllerRole:
         self._catalogue, self._results = parts.catalogue, parts.results
         self._fleet, self._startup, self._ending = parts.fleet, parts.startup, parts.ending
         self._notebook, self._uploads = parts.notebook, parts.uploads
+        self._profiler = parts.profiler
         # Results that nobody waited for, by reason.
         self.strays: Counter[str] = Counter()
         self._next_sweep_ns = 0
@@ -140,6 +141,8 @@ class ControllerRole:
     def wakeup_ns(self) -> int | None:
         """The earliest instant at which it wants to be woken."""
         times = [self._policy.wakeup_ns, self._startup.wakeup_ns, self._notebook.wakeup_ns]
+        if not self._profiler.is_idle:
+            times.append(self._profiler.wakeup_ns)
         if self.is_serving:
             times.append(self._catalogue.wakeup_ns)
         if self._ledger.pending:
@@ -161,6 +164,9 @@ class ControllerRole:
             return self._narrated(self._ledger.take_effects(), now_ns)
         self._catalogue.plan(now_ns)
         self._policy.plan(now_ns)
+        if not self._profiler.is_idle:
+            # Last: it takes what the policy leaves.
+            self._profiler.plan(now_ns)
         self._finish_step(now_ns)
         return self._ledger.take_effects()
 

@@ -6,6 +6,7 @@ Not here: what becomes of a job that has ended (``catalogue.py``).
 """
 
 from collections import deque
+from typing import Final
 
 from msgspec import Struct
 
@@ -15,8 +16,12 @@ from clockwork.controller.ledger import Ledger, PendingOrder
 from clockwork.messages.actions import ActionFailed, LoadModel
 from clockwork.messages.ids import ClientId, ModelId, WorkerId
 from clockwork.messages.models import ModelProfile
+from clockwork.messages.requests import LoadModelRequest
 from clockwork.messages.status import ActionStatus
 from clockwork.units import FOREVER_NS
+
+COPIES_MAX: Final = 100_000
+"""Copies in one LoadModel (chosen: an order above what any GPU's host memory serves)."""
 
 
 class LoadJob(Struct, eq=False):
@@ -88,6 +93,17 @@ class LoadQueues:
             exec_max_ns=self._config.max_exec_ns,
         )
         self._ledger.send(PendingOrder(action_id, worker_id, job), action)
+
+
+def problem_of(request: LoadModelRequest, workers: set[WorkerId]) -> str | None:
+    """Return why a LoadModel cannot even begin."""
+    if not workers:
+        return "no worker is connected; start one, or check the controller's worker list"
+    if not 1 <= request.copies <= COPIES_MAX:
+        return f"copies={request.copies}: give 1 to {COPIES_MAX}"
+    if not request.path:
+        return "the path is empty: give the path of a model directory on the workers"
+    return None
 
 
 def explain(job: LoadJob, worker_id: WorkerId, failed: ActionFailed) -> str:

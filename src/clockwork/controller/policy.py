@@ -14,6 +14,7 @@ from clockwork.messages.actions import (
     InferDone,
     LoadWeightsDone,
 )
+from clockwork.messages.ids import ActionId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 
@@ -82,7 +83,7 @@ class Policy(Protocol):
         """Nobody waits for a client's answers any more."""
 
     def on_pages_freed(self, gpu: Gpu) -> None:
-        """Pages of a GPU became free because a model was removed."""
+        """Pages of a GPU became free, or were taken, by others than the policy."""
 
     def on_warm(self, instance: Instance) -> None:
         """An instance turned out to be warm already."""
@@ -95,6 +96,12 @@ class Policy(Protocol):
 
     def drop_model(self, model: Model, now_ns: int) -> None:
         """Answer everything that waits for a model, because it is being unloaded."""
+
+    def reserve(self, gpu: Gpu, action_id: ActionId, duration_ns: int, now_ns: int) -> None:
+        """Others send an Infer to a GPU that has nothing to do."""
+
+    def release(self, gpu: Gpu, action_id: ActionId, now_ns: int) -> None:
+        """The Infer of others has ended."""
 
     def plan(self, now_ns: int) -> None:
         """Decide what to send and whom to answer."""

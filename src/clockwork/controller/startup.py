@@ -4,7 +4,8 @@
 
     QUERYING  --all workers reported (or `WORKERS_WAIT_NS` passed)--> WAITING
     WAITING   --first LoadModel, or workers hold models already-->    LOADING
-    LOADING   --no load under way and no activity for the timeout-->  SERVING
+    LOADING   --no load under way and no activity for the timeout-->  PROFILING, or else SERVING
+    PROFILING --all models measured, or known not to be-->            SERVING
 
 Infer and LS that arrive before SERVING are held and answered with status 5, at the latest after
 `bounce_after_ns`: this keeps impatient clients from spinning; the client library asks again.
@@ -14,6 +15,8 @@ A controller that remembers models (`Catalogue.restore`) serves as soon as all o
 workers: it waits for no LoadModel, and after `REMEMBERED_WAIT_NS` for no further worker and no
 further model. A fixed set of models is loaded in a load phase all the same.
 
+There is a PROFILING phase only if models without measurements were loaded.
+
 Not here: how models are loaded (``catalogue.py``) and workers read (``fleet.py``).
 """
 
@@ -22,13 +25,14 @@ from enum import Enum
 from typing import Final
 
 from clockwork.controller.catalogue import Catalogue
-from clockwork.controller.cluster import Cluster
+from clockwork.controller.cluster import Cluster, Model
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.fleet import Fleet
 from clockwork.controller.ledger import Ledger
 from clockwork.controller.printing import cluster_lines
+from clockwork.controller.profiler import Profiler
 from clockwork.messages.controller_io import Say, ToClient
-from clockwork.messages.ids import ClientId
+from clockwork.messages.ids import ClientId, ModelId
 from clockwork.messages.requests import (
     InferRequest,
     InferResponse,
@@ -61,6 +65,7 @@ class Phase(Enum):
     QUERYING = "querying"
     WAITING = "waiting"
     LOADING = "loading"
+    PROFILING = "profiling"
     SERVING = "serving"
 
 
@@ -75,12 +80,16 @@ class Startup:
         ledger: Ledger,
         fleet: Fleet,
         catalogue: Catalogue,
+        profiler: Profiler,
     ) -> None:
         self._config = config
         self._cluster = cluster
         self._ledger = ledger
         self._fleet = fleet
         self._catalogue = catalogue
+        self._profiler = profiler
+        # Models that had their turn of being measured.
+        self._had_turn: set[ModelId] = set()
         self.phase = Phase.QUERYING
         self._is_restart = bool(cluster.models) and not config.is_model_set_fixed
         # True when a restarted controller serves what it has, even if it is not all.
@@ -161,6 +170,8 @@ class Startup:
             self._end_querying(now_ns)
         if self.phase is Phase.LOADING:
             self._count_down(now_ns)
+        if self.phase is Phase.PROFILING:
+            self._go_on_profiling(now_ns)
 
     def _end_querying(self, now_ns: int) -> None:
         """Go on when all workers have reported, or some and the rest took too long."""
@@ -208,13 +219,13 @@ class Startup:
     def _count_down(self, now_ns: int) -> None:
         """End the load phase after its timeout, saying so in advance."""
         if self._is_restart and self._can_serve(now_ns):
-            self._serve()
+            self._end_loading()
             return
         left_ns = self._last_activity_ns + self._config.load_stage_timeout_ns - now_ns
         if not self._catalogue.is_idle:
             self._note_activity(now_ns)
         elif left_ns < 0:
-            self._serve()
+            self._end_loading()
         elif now_ns >= self._countdown_ns:
             self._countdown_ns = now_ns + SECOND
             seconds = -(-left_ns // SECOND)  # rounded up: it has not ended yet
@@ -227,7 +238,45 @@ class Startup:
         there = [bool(model.on_workers_mask) for model in self._cluster.models.values()]
         return all(there) or (self._is_overdue and any(there))
 
+    def _end_loading(self) -> None:
+        """Measure what has to be measured, else serve."""
+        count = len(self._unmeasured())
+        if not count:
+            self._serve()
+            return
+        self.phase = Phase.PROFILING
+        self._say(f"(Startup-6) ProfilingStage has begun: {count} models have no measurements")
+
+    def _go_on_profiling(self, now_ns: int) -> None:
+        """Measure until nothing is left, models that are loaded meanwhile included."""
+        while True:
+            for model in self._unmeasured():
+                self._had_turn.add(model.model_id)
+                workers = [
+                    worker.worker_id
+                    for worker in self._cluster.workers
+                    if model.model_id in worker.models
+                ]
+                self._profiler.add(model, workers, self._catalogue.note_measured)
+            self._profiler.plan(now_ns)
+            if not self._profiler.is_idle:
+                return
+            if not self._unmeasured():
+                break
+        if self._catalogue.is_idle:
+            self._say("(Startup-6) ProfilingStage complete")
+            self._serve()
+
+    def _unmeasured(self) -> list[Model]:
+        """Return the models that lack measurements and had no turn yet."""
+        return [
+            model
+            for model_id, model in sorted(self._cluster.models.items())
+            if model_id not in self._had_turn and self._profiler.wants(model)
+        ]
+
     def _serve(self) -> None:
+        self._profiler.has_traffic = True
         self._say("(Startup-6) LoadModelStage complete.  Printing loaded models: ")
         self._say_state()
         self._say("(Startup-end) Transitioning to scheduler")

@@ -33,7 +33,7 @@ from clockwork.messages.actions import (
     LoadWeights,
     LoadWeightsDone,
 )
-from clockwork.messages.ids import WorkerId
+from clockwork.messages.ids import ActionId, WorkerId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import Status
@@ -183,6 +183,14 @@ class Direct:
             PendingEvict(action_id, gpu.worker.worker_id, instance, now_ns, copies),
             EvictWeights(action_id, instance.model.model_id, gpu.gpu_id, 0, FOREVER_NS),
         )
+
+    def reserve(self, gpu: Gpu, action_id: ActionId, duration_ns: int, now_ns: int) -> None:
+        """Count an Infer of others."""
+        gpu.exec.add(action_id, duration_ns=duration_ns, now_ns=now_ns)
+
+    def release(self, gpu: Gpu, action_id: ActionId, now_ns: int) -> None:
+        """The Infer of others has ended."""
+        gpu.exec.end(action_id, at_ns=now_ns)
 
     def drop_model(self, model: Model, now_ns: int) -> None:
         """No request waits at the controller."""

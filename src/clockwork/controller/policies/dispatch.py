@@ -260,6 +260,10 @@ class Dispatcher:
         )
         self._ledger.send(pending, action, payloads if sent_bytes else ())
 
+    def note_reserved(self, gpu: Gpu) -> None:
+        """An Infer of others was sent to a GPU."""
+        self._idle_mask &= ~gpu.bit
+
     def note_done(self, gpu: Gpu) -> None:
         """An Infer of a GPU ended: renew its idle bit and look at it in this step."""
         if not len(gpu.exec) and self._cluster.up_mask & gpu.bit:

@@ -20,6 +20,7 @@ from clockwork.controller.ledger import (
 from clockwork.controller.policies.admission import slo_of
 from clockwork.controller.policies.plain import open_request
 from clockwork.messages.actions import ActionFailed, EvictWeightsDone, InferDone, LoadWeightsDone
+from clockwork.messages.ids import ActionId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import Status
@@ -115,6 +116,12 @@ class Echo:
 
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Weights are not used, so there is nothing to evict."""
+
+    def reserve(self, gpu: Gpu, action_id: ActionId, duration_ns: int, now_ns: int) -> None:
+        """GPUs are not used."""
+
+    def release(self, gpu: Gpu, action_id: ActionId, now_ns: int) -> None:
+        """GPUs are not used."""
 
     def drop_model(self, model: Model, now_ns: int) -> None:
         """No request outlives its step."""

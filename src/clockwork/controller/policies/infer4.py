@@ -44,7 +44,7 @@ from clockwork.messages.actions import (
     InferDone,
     LoadWeightsDone,
 )
-from clockwork.messages.ids import ModelId
+from clockwork.messages.ids import ActionId, ModelId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus, Status
@@ -257,6 +257,16 @@ class Infer4:
     def evict(self, instance: Instance, now_ns: int) -> None:
         """Evict a warm instance because a client asked for it."""
         self._placement.evict(instance, now_ns)
+
+    def reserve(self, gpu: Gpu, action_id: ActionId, duration_ns: int, now_ns: int) -> None:
+        """Count an Infer of others, so that nothing is planned into its time."""
+        gpu.exec.add(action_id, duration_ns=duration_ns, now_ns=now_ns)
+        self._dispatcher.note_reserved(gpu)
+
+    def release(self, gpu: Gpu, action_id: ActionId, now_ns: int) -> None:
+        """The Infer of others has ended."""
+        gpu.exec.end(action_id, at_ns=now_ns)
+        self._dispatcher.note_done(gpu)
 
     def drop_model(self, model: Model, now_ns: int) -> None:
         """Answer everything that waits for a model that is being unloaded."""
