@@ -16,7 +16,7 @@ class Status(IntEnum):
     TIMEOUT = 4
     """The deadline passed before the request was put into an action."""
     INITIALIZING = 5
-    """The controller is in its startup phases; ask again."""
+    """The controller is in its startup phases, or shutting down; ask again."""
     INVALID_REQUEST = 6
     """Unknown model, wrong input size, wrong path, or not allowed in this phase."""
     SKIPPED = 7
