@@ -102,6 +102,7 @@ def _header(
         remembered=state.remembered if state is not None else None,
         makes_inputs=settings.generate_inputs,
         compresses_inputs=settings.compress_inputs,
+        worker_addresses=tuple(map(str, program.workers)),
     )
 
 

@@ -28,6 +28,7 @@ def make_role(header: Header) -> ControllerRole:
         make_policy=POLICIES[header.policy],
         make_input=_make_input(header),
         remembered=header.remembered,
+        worker_addresses=header.worker_addresses,
     )
 
 

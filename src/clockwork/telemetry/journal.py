@@ -67,6 +67,8 @@ class Header(Struct, frozen=True, kw_only=True):
     # Whether the controller makes inputs for requests that have none, and compresses them.
     makes_inputs: bool = False
     compresses_inputs: bool = False
+    # Where the workers of the list are.
+    worker_addresses: tuple[str, ...] = ()
 
 
 class Entry(Struct, frozen=True, array_like=True):
