@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from clockwork.parts.demand import IDLE_LOAD, GpuDemand, ModelDemand
+from clockwork.parts.demand import IDLE_LOAD, REFUSALS_MAX, GpuDemand, ModelDemand
 from clockwork.units import MS
 
 CAPACITY = 100 * MS
@@ -92,3 +92,27 @@ def test_execution_demand_spreads_over_holders() -> None:
     model.remove_holder(gpus[0])
     assert gpus[0].load == IDLE_LOAD
     assert gpus[1].load == IDLE_LOAD + 34_700_000
+
+
+def test_a_refused_request_counts_as_unsatisfied_until_its_deadline() -> None:
+    """Refusing what cannot be served in time must not make demand look satisfied."""
+    demand, holder = ModelDemand(), GpuDemand()
+    demand.add_holder(holder)
+    demand.refuse(Claim(exec_demand=7), 100)
+    demand.refuse(Claim(exec_demand=5), 200)
+    assert demand.priority(1_000, 50) == 12
+    assert demand.need == 12
+    assert not demand.is_empty
+    assert demand.priority(1_000, 100) == 5
+    demand.forget_expired(200)
+    assert demand.is_empty
+    demand.check()
+
+
+def test_refusals_are_counted_up_to_a_bound() -> None:
+    """A flood of refusals takes no more memory than some hundred of them."""
+    demand = ModelDemand()
+    for _ in range(2 * REFUSALS_MAX):
+        demand.refuse(Claim(exec_demand=1), 100)
+    assert demand.refused == REFUSALS_MAX
+    demand.check()

@@ -40,3 +40,15 @@ def test_an_overloaded_model_takes_the_place_of_one_that_nobody_needs() -> None:
     (evict,) = stage.take(EvictWeights)
     assert (load.model_id, evict.model_id) == (0, 1)
     assert load.gpu_id == evict.gpu_id
+
+
+def test_a_further_copy_does_not_take_the_only_one_of_a_model_that_is_needed() -> None:
+    """Two overloaded models on two GPUs with a page each do not drive each other out."""
+    stage = Stage(gpus=2, pages=1).start(profile(), profile())
+    stage.warm(0)
+    stage.warm(1)
+    for _ in range(20):
+        stage.infer(0, count=20, slo_ms=100)
+        stage.infer(1, count=20, slo_ms=100)
+        stage.advance(3)
+    assert stage.take(EvictWeights) == []

@@ -6,6 +6,9 @@ until they are done; *load demand* counts requests only while loading weights co
 them. A GPU's load is the share of its models' execution demand that falls to it; a model's demand
 spreads over the GPUs that hold it in proportion to their weights C / load.
 
+A request that is refused because no GPU is free in time is still demand that nobody satisfied: it
+counts as such until its deadline. Otherwise refusing would make an overloaded model look satisfied.
+
 Invariants: a request's load demand is subtracted once, when it is put into an action or when it
 expires; a GPU's load is its idle load plus the sum of the shares given to it.
 
@@ -24,6 +27,8 @@ from clockwork.units import MS
 
 IDLE_LOAD: Final = 1 * MS
 """Load of a GPU without demand: always assume a little work (original)."""
+REFUSALS_MAX: Final = 256
+"""Refusals that count at once per model (chosen: they say "far too much" long before)."""
 
 
 class Claim(Protocol):
@@ -49,13 +54,27 @@ class GpuDemand:
 class ModelDemand:
     """How much demand there is for one model, and who carries it."""
 
-    __slots__ = ("_claims", "_distributed", "_holders", "_shares", "_step", "exec_demand", "load")
+    __slots__ = (
+        "_claims",
+        "_distributed",
+        "_holders",
+        "_refusals",
+        "_shares",
+        "_step",
+        "exec_demand",
+        "load",
+        "refused",
+    )
 
     def __init__(self) -> None:
         # Sum of `exec_demand` over requests that are not answered yet.
         self.exec_demand = 0
         # Sum of `load_demand` over claims that are still waiting and young enough.
         self.load = 0
+        # Sum of `exec_demand` over requests that were refused for want of a free GPU, until their
+        # deadlines; each with that instant, in order of refusal.
+        self.refused = 0
+        self._refusals: deque[tuple[int, int]] = deque()
         # Claims in order of arrival; those already subtracted are skipped.
         self._claims: deque[Claim] = deque()
         # GPUs that hold or are loading the model, and what each was given last.
@@ -68,12 +87,13 @@ class ModelDemand:
     @property
     def is_empty(self) -> bool:
         """True if nobody needs the model."""
-        return self.exec_demand == 0 and self.load == 0
+        return self.exec_demand == 0 and self.load == 0 and self.refused == 0
 
     @property
     def need(self) -> int:
         """How much the model is needed somewhere."""
-        return self.load if self.load > self.exec_demand else self.exec_demand
+        open_need = self.load if self.load > self.exec_demand else self.exec_demand
+        return open_need + self.refused
 
     def arrive(self, claim: Claim, now_ns: int) -> None:
         """Count a request that was admitted."""
@@ -95,8 +115,17 @@ class ModelDemand:
         assert self.exec_demand >= 0, f"execution demand {self.exec_demand}"
         self._redistribute_if_moved()
 
+    def refuse(self, claim: Claim, until_ns: int) -> None:
+        """Count a request that no holder can serve in time as unsatisfied, until its deadline."""
+        if len(self._refusals) == REFUSALS_MAX:
+            self.refused -= self._refusals.popleft()[1]
+        self._refusals.append((until_ns, claim.exec_demand))
+        self.refused += claim.exec_demand
+
     def forget_expired(self, now_ns: int) -> None:
-        """Subtract the load demand of claims that loading cannot help any more."""
+        """Subtract the load demand of claims that loading cannot help any more, and refusals."""
+        while self._refusals and self._refusals[0][0] <= now_ns:
+            self.refused -= self._refusals.popleft()[1]
         claims = self._claims
         while claims and (claims[0].load_demand == 0 or claims[0].load_expires_at_ns <= now_ns):
             claim = claims.popleft()
@@ -129,14 +158,17 @@ class ModelDemand:
         if not self._holders:
             return self.need
         if not self.load:
-            return 0
+            return self.refused
         weights = [capacity / gpu.load for gpu in self._holders]
         total = sum(weights)
         served = sum(self.load * weight / total * weight for weight in weights)
-        return self.load - int(served)
+        return self.load - int(served) + self.refused
 
     def check(self) -> None:
         """Assert that sums are the sums of their parts."""
+        assert self.refused == sum(demand for _, demand in self._refusals), (
+            f"{self.refused} refused"
+        )
         load = sum(claim.load_demand for claim in self._claims)
         assert self.load == load, f"load demand {self.load}, claims {load}"
         assert len(self._holders) == len(self._shares)

@@ -281,6 +281,7 @@ class Dispatcher:
         else:
             status = Status.COULD_NOT_START_IN_TIME
             why = f"would be done {late_ns / MS:.1f} ms too late"
+        request.model.demand.refuse(request, request.deadline_ns)
         self._ledger.respond(request, status, now_ns, message=refusal(request, why))
 
 

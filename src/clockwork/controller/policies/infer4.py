@@ -317,6 +317,7 @@ class Infer4:
             status, why = Status.TIMEOUT, "no GPU was free by its deadline"
         else:
             status, why = Status.COULD_NOT_START_IN_TIME, "no GPU is free in time"
+        request.model.demand.refuse(request, request.deadline_ns)
         self._ledger.respond(request, status, now_ns, message=refusal(request, why))
 
     def _refuse_at_once(self, request: Request, terms: Terms, earliest_ns: int) -> None:

@@ -300,6 +300,8 @@ class Placement:
         missing = model.pages - gpu.free_pages
         if missing <= 0:
             return True
+        # A further copy never takes the only one of a model that somebody needs.
+        is_first = not model.resident_mask
         idle: list[Instance] = []
         needed: list[Instance] = []
         for _, instance in zip(range(VICTIMS_MAX), gpu.lru.values(), strict=False):
@@ -312,7 +314,7 @@ class Placement:
                 missing -= instance.model.pages
                 if missing <= 0:
                     break
-            elif demand.need < priority:
+            elif demand.need < priority and (is_first or _has_other(instance)):
                 needed.append(instance)
         return self._evict_victims(idle, needed, missing, now_ns)
 
@@ -378,3 +380,8 @@ class Placement:
             self._free_mask |= gpu.bit
         else:
             self._free_mask &= ~gpu.bit
+
+
+def _has_other(instance: Instance) -> bool:
+    """Return whether another GPU holds the model as well."""
+    return instance.model.resident_mask != instance.gpu.bit
