@@ -6,7 +6,14 @@ from collections.abc import Sequence
 import uvloop
 
 from clockwork.live.clock import now_ns
-from clockwork.live.driver import BATCH_EVENTS_MAX, RoleDriver
+from clockwork.live.driver import (
+    BATCH_EVENTS,
+    BATCH_EVENTS_MAX,
+    BATCH_EVENTS_MIN,
+    BATCH_NS,
+    RoleDriver,
+    next_batch_events,
+)
 from clockwork.messages.role import WAKEUP, Wakeup
 from clockwork.units import MS
 
@@ -83,16 +90,16 @@ def test_events_of_one_turn_are_one_batch() -> None:
 
 
 def test_a_flood_is_cut_into_batches() -> None:
-    """No batch is longer than the limit, and nothing is lost."""
+    """Not everything is handled at once, and nothing is lost."""
 
     async def scenario() -> None:
         stage = Stage()
-        for number in range(BATCH_EVENTS_MAX + 10):
+        for number in range(BATCH_EVENTS + 10):
             stage.driver.post(str(number))
         await turns(5)
-        assert [len(batch) for batch in stage.diary.batches] == [BATCH_EVENTS_MAX, 10]
+        assert [len(batch) for batch in stage.diary.batches] == [BATCH_EVENTS, 10]
         assert [*stage.diary.batches[0], *stage.diary.batches[1]] == [
-            str(number) for number in range(BATCH_EVENTS_MAX + 10)
+            str(number) for number in range(BATCH_EVENTS + 10)
         ]
         stage.driver.close()
 
@@ -157,3 +164,18 @@ def test_urgent_events_overtake_the_others() -> None:
         stage.driver.close()
 
     uvloop.run(scenario())
+
+
+def test_full_batches_grow_and_shrink_towards_their_time() -> None:
+    """However long an event takes, batches end up at BATCH_NS each, within the bounds."""
+    for event_ns, expected in ((BATCH_NS // 200, 200), (BATCH_NS, 32), (1, 1024)):
+        size = BATCH_EVENTS
+        for _ in range(30):
+            size = next_batch_events(size, events=size, taken_ns=size * event_ns)
+        assert size == expected
+        assert BATCH_EVENTS_MIN <= size <= BATCH_EVENTS_MAX
+
+
+def test_one_slow_batch_changes_little() -> None:
+    """A pause of the machine makes the next batch a quarter smaller, not tiny."""
+    assert next_batch_events(200, events=200, taken_ns=100 * BATCH_NS) == 150

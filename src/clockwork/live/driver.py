@@ -4,8 +4,10 @@
 
     events --post--> batch --role.handle--> effects --by type--> methods that carry them out
 
-A turn that brings more than BATCH_EVENTS_MAX events is cut into several batches, so that the first
-effects leave before the last events are looked at. Events that were posted as urgent overtake the
+A turn that brings many events is cut into batches that take about BATCH_NS each: the first effects
+leave before the last events are looked at, and nobody waits longer for a turn of the loop. How many
+events that are is learnt from how long full batches took: it depends on the machine, and on what
+the role has to decide. Events that were posted as urgent overtake the
 others: under overload requests pile up here, and results that wait behind them would leave devices
 idle and make every plan stale.
 
@@ -21,12 +23,18 @@ from typing import Any, Final, Generic, TypeVar
 from clockwork.live.clock import now_ns
 from clockwork.live.timer import PreciseTimer
 from clockwork.messages.role import WAKEUP, Role, Wakeup
+from clockwork.units import MS
 
-BATCH_EVENTS_MAX: Final = 128
-"""Events per call of `handle`, unless more are urgent. An action is planned for the instant at
-which its batch began and leaves when it ends; 128 events are some 4 ms of the policy's work, well
-inside the windows of actions. (With 4,096 three of four actions came too late at twice the load
-that the controller holds.)"""
+BATCH_NS: Final = 4 * MS
+"""What a full batch should take. An action is planned for the instant at which its batch began and
+leaves when it ends, which has to be well inside the windows of actions. (With 4,096 events a batch
+three of four actions came too late at twice the load that the controller holds; with too few, a
+policy that is behind finds too little for large infers, and falls behind further.)"""
+BATCH_EVENTS: Final = 128
+"""Events of the first full batches, before it is known how long they take."""
+BATCH_EVENTS_MIN: Final = 32
+BATCH_EVENTS_MAX: Final = 1024
+"""Bounds of what is learnt (chosen). Urgent events may exceed them."""
 
 EventT = TypeVar("EventT")
 EffectT = TypeVar("EffectT")
@@ -64,6 +72,8 @@ class RoleDriver(Generic[EventT, EffectT]):
         self._urgent: list[EventT | Wakeup] = []
         self._others: deque[EventT | Wakeup] = deque()
         self._is_due = False
+        # Events of a full batch.
+        self._batch_events = BATCH_EVENTS
         self._timer = PreciseTimer(self._loop, self._on_timer)
         self._is_closed = False
 
@@ -91,7 +101,7 @@ class RoleDriver(Generic[EventT, EffectT]):
     def _run(self) -> None:
         batch, self._urgent = self._urgent, []
         others = self._others
-        for _ in range(min(len(others), BATCH_EVENTS_MAX - len(batch))):
+        for _ in range(min(len(others), self._batch_events - len(batch))):
             batch.append(others.popleft())
         self._is_due = False
         if others:
@@ -112,6 +122,10 @@ class RoleDriver(Generic[EventT, EffectT]):
         for effect in self._role.handle(batch, now):
             methods[type(effect)](effect)
         self._on_batch_end()
+        if len(batch) >= self._batch_events:
+            self._batch_events = next_batch_events(
+                self._batch_events, events=len(batch), taken_ns=now_ns() - now
+            )
         if self._is_closed:
             return
         wakeup_ns = self._role.wakeup_ns
@@ -122,3 +136,16 @@ class RoleDriver(Generic[EventT, EffectT]):
 
     def _on_timer(self) -> None:
         self.post_urgent(WAKEUP)
+
+
+def next_batch_events(batch_events: int, *, events: int, taken_ns: int) -> int:
+    """Return how many events the next full batch has: one that takes BATCH_NS, as far as known.
+
+    Args:
+        batch_events: how many the last one was to have; it changes by a quarter at most.
+        events: how many it had.
+        taken_ns: how long it took.
+    """
+    fitting = events * BATCH_NS // max(taken_ns, 1)
+    size = min(max(fitting, batch_events * 3 // 4), batch_events * 5 // 4)
+    return min(max(size, BATCH_EVENTS_MIN), BATCH_EVENTS_MAX)
