@@ -79,9 +79,7 @@ def assemble(
         results=results,
     )
     if remembered is not None:
-        notebook.open(remembered)
-        catalogue.restore(remembered)
-        fleet.expect(remembered.workers)
+        _remember(remembered, notebook=notebook, catalogue=catalogue, fleet=fleet)
     startup = Startup(
         config=config,
         cluster=cluster,
@@ -92,30 +90,39 @@ def assemble(
     )
     uploads = Uploads(cluster=cluster, ledger=ledger)
     upkeep = Upkeep(cluster=cluster, ledger=ledger, policy=policy, addresses=worker_addresses)
+    _register(results, uploads=uploads, upkeep=upkeep, profiler=profiler)
+    reception = Reception(
+        config=config, cluster=cluster, ledger=ledger, policy=policy, make_input=make_input
+    )
+    orders = Orders(
+        config=config,
+        ledger=ledger,
+        startup=startup,
+        catalogue=catalogue,
+        uploads=uploads,
+        upkeep=upkeep,
+    )
+    ending = Ending(ledger=ledger, catalogue=catalogue, startup=startup, notebook=notebook)
+    # By position: no two are of one type.
+    return Parts(
+        cluster, ledger, policy, reception, notebook, catalogue, results, fleet, startup, profiler,
+        uploads, orders, ending,
+    )  # fmt: skip
+
+
+def _remember(
+    remembered: Remembered, *, notebook: Notebook, catalogue: Catalogue, fleet: Fleet
+) -> None:
+    """Tell the parts what the last controller left."""
+    notebook.open(remembered)
+    catalogue.restore(remembered)
+    fleet.expect(remembered.workers)
+
+
+def _register(
+    results: OrderResults, *, uploads: Uploads, upkeep: Upkeep, profiler: Profiler
+) -> None:
+    """Have the results of orders given to the parts that sent them."""
     results.register(UploadStep, uploads.on_result)
     results.register(Clearing, upkeep.on_result)
     results.register(ProfileJob, profiler.on_result)
-    return Parts(
-        cluster=cluster,
-        ledger=ledger,
-        policy=policy,
-        reception=Reception(
-            config=config, cluster=cluster, ledger=ledger, policy=policy, make_input=make_input
-        ),
-        notebook=notebook,
-        catalogue=catalogue,
-        results=results,
-        fleet=fleet,
-        startup=startup,
-        profiler=profiler,
-        uploads=uploads,
-        orders=Orders(
-            config=config,
-            ledger=ledger,
-            startup=startup,
-            catalogue=catalogue,
-            uploads=uploads,
-            upkeep=upkeep,
-        ),
-        ending=Ending(ledger=ledger, catalogue=catalogue, startup=startup, notebook=notebook),
-    )
