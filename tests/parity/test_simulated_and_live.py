@@ -9,6 +9,8 @@ margins (docs/simulator.md has figures).
 
 import asyncio
 import io
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,44 @@ DURATION_NS = 4 * SECOND
 GOODPUT_MARGIN = 0.03
 MEDIAN_MARGIN_MS = 3.0
 TAIL_MARGIN_MS = 15.0
+LATE_NS = 3 * MS
+LATE_SHARE_MAX = 0.01
+"""On an idle machine one wake-up in some thousands is 3 ms late."""
 ATTEMPTS = 4
 """Live runs, of which the first that agrees counts: others on the machine only ever disturb it."""
+
+
+class Disturbance:
+    """How much others keep the machine busy meanwhile: a thread that asks to be woken each ms.
+
+    A live run says nothing about the simulator when its processes do not get to run.
+    """
+
+    def __init__(self) -> None:
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._wake_ups = self._late = 0
+
+    def __enter__(self) -> "Disturbance":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def late_share(self) -> float:
+        """Share of the wake-ups that came more than `LATE_NS` late."""
+        return self._late / max(self._wake_ups, 1)
+
+    def _watch(self) -> None:
+        asked_ns = time.monotonic_ns()
+        while not self._is_over.wait(0.001):
+            woken_ns = time.monotonic_ns()
+            self._wake_ups += 1
+            self._late += woken_ns - asked_ns > MS + LATE_NS
+            asked_ns = woken_ns
 
 
 class Figures:
@@ -104,11 +142,16 @@ def test_live_and_simulated_runs_agree(tmp_path: Path, rate_per_s: float) -> Non
     made = workload(tmp_path / "zoo" / "resnet50_v2", rate_per_s)
     virtual = simulated(tmp_path / "simulated", made)
     told = [f"simulated: {virtual}"]
+    disturbed = []
     for attempt in range(ATTEMPTS):
-        real = live(tmp_path / f"live{attempt}", made)
-        told.append(f"live: {real}")
+        with Disturbance() as disturbance:
+            real = live(tmp_path / f"live{attempt}", made)
+        told.append(f"live: {real}, {disturbance.late_share:.1%} of wake-ups late")
         if agree(real, virtual):
             return
+        disturbed.append(disturbance.late_share > LATE_SHARE_MAX)
+    if all(disturbed):
+        pytest.skip("others kept this machine busy during every run:\n" + "\n".join(told))
     pytest.fail("\n".join(told))
 
 
