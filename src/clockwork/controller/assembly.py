@@ -61,13 +61,9 @@ def assemble(
     notebook = Notebook(cluster, is_kept=remembered is not None)
     profiler = Profiler(config=config, cluster=cluster, ledger=ledger, policy=policy)
     catalogue = Catalogue(
-        config=config,
-        cluster=cluster,
-        ledger=ledger,
-        policy=policy,
-        notebook=notebook,
+        config=config, cluster=cluster, ledger=ledger, policy=policy, notebook=notebook,
         profiler=profiler,
-    )
+    )  # fmt: skip
     results = OrderResults(catalogue.on_result)
     fleet = Fleet(
         config=config,
