@@ -55,9 +55,9 @@ def tell(what: str, seconds: float, flow: Traffic) -> None:
 
 
 def check_all_answered(flow: Traffic) -> None:
-    """Check that every request has its outcome, and most a good one."""
+    """Check that every request has its outcome."""
+    assert flow.asked
     assert all(each.done_ns for each in flow.asked), flow.outcomes()
-    assert flow.outcomes()["good"] > len(flow.asked) / 4, flow.outcomes()
 
 
 def check_nothing_failed(flow: Traffic) -> None:
