@@ -20,6 +20,7 @@ from rich.progress import (
 from clockwork.errors import ConfigurationError
 from clockwork.live.options import client_environment
 from clockwork.telemetry.extras import extra
+from clockwork.units import format_duration
 
 if TYPE_CHECKING:
     from clockwork.live.experiments.plan import (
@@ -137,6 +138,8 @@ class ConsoleAudience:
         if self._task is not None:
             self._bar.remove_task(self._task)
         label = f"[{number}/{count}] {run.label}"
+        if self._bar.disable:
+            self._print(f"{label}: {format_duration(run.length_ns)}")
         self._task = task = self._bar.add_task(label, total=run.length_ns)
 
         def progress(done_ns: int) -> None:
@@ -148,13 +151,13 @@ class ConsoleAudience:
         """Say what came of it."""
         share = f"{run.good / run.requests:.2%} in time" if run.requests else "nothing measured"
         took_s = time.monotonic() - self._begin_s
-        self._bar.console.print(
+        self._print(
             f"[{self._number}/{self._count}] {run.label}: {run.requests} requests, {share} "
-            f"({took_s:.0f} s)",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            f"({took_s:.0f} s)"
         )
+
+    def _print(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _stage(*, simulated: bool) -> "Stage":

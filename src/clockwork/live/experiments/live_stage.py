@@ -133,6 +133,8 @@ def _serve_config(cluster: Cluster, logs: Path) -> ServeConfig:
             f"--default-slo={cluster.default_slo_ns}",
             f"--schedule-ahead={cluster.schedule_ahead_ns}",
             f"--log-dir={logs.resolve()}",
+            # Who loads the models is about to come; the default waits a second for stragglers.
+            "--load-stage-timeout=500ms",
         ),
     )
 
