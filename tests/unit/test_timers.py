@@ -1,6 +1,6 @@
 """The heap of instants."""
 
-from clockwork.parts.timers import Timers
+from clockwork.parts.timers import Timers, earliest_ns
 
 
 def test_items_come_due_in_order_of_time_then_of_setting() -> None:
@@ -20,3 +20,10 @@ def test_nothing_is_due_early() -> None:
     assert len(timers) == 1
     assert timers.pop_due(5) == "a"
     assert timers.next_ns is None
+
+
+def test_the_earliest_instant_leaves_out_those_that_never_come() -> None:
+    """None means never."""
+    assert earliest_ns(None, 5, 3, None, 4) == 3
+    assert earliest_ns(None, None) is None
+    assert earliest_ns() is None

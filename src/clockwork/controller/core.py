@@ -62,6 +62,7 @@ from clockwork.messages.requests import (
 )
 from clockwork.messages.role import Wakeup
 from clockwork.messages.status import ActionStatus
+from clockwork.parts.timers import earliest_ns
 from clockwork.units import MS
 
 SWEEP_NS: Final = 500 * MS
@@ -140,14 +141,14 @@ class ControllerRole:
     @property
     def wakeup_ns(self) -> int | None:
         """The earliest instant at which it wants to be woken."""
-        times = [self._policy.wakeup_ns, self._startup.wakeup_ns, self._notebook.wakeup_ns]
-        if not self._profiler.is_idle:
-            times.append(self._profiler.wakeup_ns)
-        if self.is_serving:
-            times.append(self._catalogue.wakeup_ns)
-        if self._ledger.pending:
-            times.append(self._next_sweep_ns)
-        return min((when_ns for when_ns in times if when_ns is not None), default=None)
+        return earliest_ns(
+            self._policy.wakeup_ns,
+            self._startup.wakeup_ns,
+            self._notebook.wakeup_ns,
+            None if self._profiler.is_idle else self._profiler.wakeup_ns,
+            self._catalogue.wakeup_ns if self.is_serving else None,
+            self._next_sweep_ns if self._ledger.pending else None,
+        )
 
     def handle(self, batch: Sequence[ControllerEvent], now_ns: int) -> list[ControllerEffect]:
         """Take in events that happened by `now_ns`, decide once, return the effects."""

@@ -107,6 +107,8 @@ class Startup:
     @property
     def wakeup_ns(self) -> int | None:
         """When a phase, a countdown line or a bounce is due."""
+        if self.phase is Phase.SERVING and not self._held:
+            return None
         times = [self._held[0][0]] if self._held else []
         if self.phase is Phase.QUERYING and self._began_at_ns is not None:
             times.append(self._began_at_ns + self._wait_ns)

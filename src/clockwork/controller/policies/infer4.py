@@ -48,7 +48,7 @@ from clockwork.messages.ids import ActionId, ModelId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus, Status
-from clockwork.parts.timers import Timers
+from clockwork.parts.timers import Timers, earliest_ns
 from clockwork.units import MS
 
 WEIGHTS_ARE_NOT_THERE: Final = frozenset(
@@ -91,8 +91,9 @@ class Infer4:
     @property
     def wakeup_ns(self) -> int | None:
         """When it wants to plan again although nothing happened."""
-        times = (self._hopeless.next_ns, self._dispatcher.wakeup_ns, self._placement.wakeup_ns)
-        return min((when_ns for when_ns in times if when_ns is not None), default=None)
+        return earliest_ns(
+            self._hopeless.next_ns, self._dispatcher.wakeup_ns, self._placement.wakeup_ns
+        )
 
     def on_model(self, model: Model) -> None:
         """A model can be asked for."""
