@@ -7,8 +7,13 @@ from clockwork.messages.actions import (
     Action,
     ActionFailed,
     EvictWeights,
+    EvictWeightsDone,
+    Infer,
+    InferDone,
     LoadModel,
     LoadModelDone,
+    LoadWeights,
+    LoadWeightsDone,
     Result,
     UnloadModel,
     UnloadModelDone,
@@ -36,6 +41,20 @@ from clockwork.messages.uploads import (
     UploadDone,
 )
 from clockwork.units import GIB, MIB, MS
+
+# Parts of uploads, and what measures models.
+_UNTOLD = (
+    UploadChunkRequest,
+    UploadChunkResponse,
+    StoreChunk,
+    UploadDone,
+    LoadWeights,
+    LoadWeightsDone,
+    Infer,
+    InferDone,
+    EvictWeights,
+    EvictWeightsDone,
+)
 
 
 def request_line(request: Request) -> str:
@@ -83,10 +102,8 @@ def response_line(response: Response) -> str:
 
 
 def is_told(message: Request | Response | Action | Result) -> bool:
-    """Return whether the startup tells a message; there may be thousands of parts of uploads."""
-    return not isinstance(
-        message, UploadChunkRequest | UploadChunkResponse | StoreChunk | UploadDone
-    )
+    """Return whether the startup tells a message; of some there may be thousands."""
+    return not isinstance(message, _UNTOLD)
 
 
 def action_line(action: Action, now_ns: int) -> str:
