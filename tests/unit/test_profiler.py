@@ -37,7 +37,7 @@ def test_a_model_is_measured_before_the_hand_over() -> None:
     assert "xfer=5.0 b1=3.0 b2=4.0 b4=6.0" in lines[begin + 1]
     assert lines[begin + 2] == "(Startup-6) ProfilingStage complete"
     assert lines[begin + 3].startswith("(Startup-6) LoadModelStage complete")
-    assert not any("LoadWeights" in line or "Infer" in line for line in stage.lines())
+    assert not any(":LoadWeights" in line or ":Infer" in line for line in stage.lines())
 
 
 def test_measuring_leaves_nothing_behind() -> None:
