@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,22 +18,23 @@ import clockwork
 
 PATIENCE_S = 60.0
 LOCALHOST = "127.0.0.1"
+NOTHING: Mapping[str, str] = {}
 
 
 class Program:
     """A running `clockwork` command; it dies with the test's process."""
 
-    def __init__(self, *arguments: str) -> None:
-        """Start ``clockwork ARGUMENTS`` without any variable of ours in its environment."""
+    def __init__(self, *arguments: str, environ: Mapping[str, str] = NOTHING) -> None:
+        """Start ``clockwork ARGUMENTS``; of our variables its environment has only `environ`."""
         self.arguments = arguments
-        environ = {key: value for key, value in os.environ.items() if "CLOCKWORK" not in key}
+        inherited = {key: value for key, value in os.environ.items() if "CLOCKWORK" not in key}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "clockwork", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environ,
+            env=inherited | dict(environ),
             start_new_session=True,
         )
         self.lines: list[str] = []

@@ -81,7 +81,7 @@ def response_line(response: Response) -> str:
     """Return a response as one line; LS adds a line per model."""
     head = f"Rsp{response.user_request_id}:"
     if response.status:
-        kind = type(response).__name__.removesuffix("Response")
+        kind = type(response).__name__.removesuffix("Response").replace("Ls", "LS")
         return f"{head}{kind} error {int(response.status)}: {response.message}"
     if isinstance(response, InferResponse):
         return f"{head}Infer model_id={response.model_id} b={response.batch_size}"
