@@ -38,12 +38,18 @@ swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000)
 
 # The modules that run for every request. Compiled, they shadow their sources: run it again, or
 # `make slow`, after each change.
-HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.py timers.py latency.py) \
-	$(addprefix clockwork/controller/,cluster.py ledger.py action_rows.py core.py) \
+HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.py timers.py latency.py \
+		clock_offset.py pace.py) \
+	$(addprefix clockwork/controller/,cluster.py ledger.py action_rows.py core.py reception.py) \
 	$(addprefix clockwork/controller/policies/,admission.py ageing.py dispatch.py infer4.py \
-		parking.py placement.py waiting.py)
+		parking.py placement.py waiting.py) \
+	$(addprefix clockwork/worker/,checks.py core.py executor.py farewells.py gpu.py outbox.py store.py \
+		tasks.py) \
+	$(addprefix clockwork/client/,core.py model_table.py open_loops.py statistics.py streams.py) \
+	$(addprefix clockwork/live/,client_port.py devices.py driver.py worker_console.py worker_link.py) \
+	clockwork/engines/emulated.py clockwork/telemetry/rows.py
 
-fast: $(READY) slow  ## compile the controller's hot modules (needs a C compiler; about a minute)
+fast: $(READY) slow  ## compile the hot modules (needs a C compiler; about a minute)
 	@cd src && ../$(BIN)/mypyc --strict $(HOT) > /dev/null && rm -rf build
 	@echo "compiled; 'make slow' goes back to plain Python"
 
