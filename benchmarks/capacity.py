@@ -32,8 +32,6 @@ STEP: Final = 1.03
 """Bisection ends when a rate that fails is so close to one that holds."""
 COMPRESSED_BYTES: Final = 90_000
 """What a compressed photograph of 602,112 bytes takes on the wire."""
-GPU_PER_S: Final = 380
-"""Requests per second that one emulated GPU does at batch size 1 (ResNet-50: 2.61 ms)."""
 
 
 class Search(Struct, frozen=True):
@@ -246,12 +244,12 @@ def _inputs(bench: Bench, figures: dict[str, Any]) -> None:
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cores", default="", help="cores for everything, as 0,1; default: all")
-    parser.add_argument("--gpus", type=int, default=100, help="emulated GPUs")
+    parser.add_argument("--cores", default="0,1", help="cores for everything")
+    parser.add_argument("--gpus", type=int, default=70, help="emulated GPUs")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each point")
-    parser.add_argument("--start", type=float, default=5000.0, help="first rate")
+    parser.add_argument("--start", type=float, default=10_000.0, help="first rate")
     parser.add_argument("--repeats", type=int, default=5, help="of each search")
     parser.add_argument("--tries", type=int, default=2, help="a rate may fail before it counts")
     parser.add_argument("--quick", action="store_true", help="one search, short points")

@@ -207,8 +207,9 @@ def pin(cores: Sequence[int]) -> None:
 
 
 def parse_cores(text: str) -> list[int]:
-    """Return the cores that ``0,1`` names; an empty text names all."""
-    return [int(core) for core in text.split(",")] if text else sorted(os.sched_getaffinity(0))
+    """Return the cores that ``0,1`` names, as far as there are; an empty text names all."""
+    there = sorted(os.sched_getaffinity(0))
+    return [core for core in map(int, text.split(",")) if core in there] if text else there
 
 
 def make_zoo(folder: Path) -> Path:
