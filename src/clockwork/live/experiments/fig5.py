@@ -143,8 +143,8 @@ def draw(bars: Sequence[Bar], analyses: Mapping[int, Analysis], *, has_paper: bo
     ticks = (1, *SLOS_MS)
     right.set_xticks(ticks, [str(tick) for tick in ticks])
     right.minorticks_off()
-    # From 1 ms on, where there is room for the legend: nothing is that fast.
-    right.set_xlim(1, 1.3 * SLOS_MS[-1])
+    # From so little on that there is room for the legend: nothing is that fast.
+    right.set_xlim(0.4, 1.3 * SLOS_MS[-1])
     right.legend(title="SLO", title_fontsize=7, loc="upper left", handlelength=2.6)
     label_axes(right, x="latency (ms)", y="requests that are faster (%)", title="(b)")
     return figure
