@@ -59,33 +59,11 @@ def perform(
         ClockworkError: not even the first run came to anything.
     """
     runs = experiment.plan(setting)
-    done: list[Done] = []
-    summaries: list[RunSummary] = []
-    problems: list[str] = []
-    is_interrupted = False
-    for number, run in enumerate(runs, 1):
-        progress = audience.on_run(number, len(runs), run)
-        logs = out / "logs" / run.name
-        logs.mkdir(parents=True, exist_ok=True)
-        (logs / REQUEST_LOG).unlink(missing_ok=True)
-        try:
-            performed = stage.perform(run, logs, progress)
-        except ClockworkError as error:
-            problems.append(f"Run {run.name} failed: {error}")
-            performed = Performed(sent=None)
-        counts = _counts(logs)
-        if counts.requests:
-            done.append(Done(run=run, logs=logs))
-        summaries.append(_summary(run, logs.relative_to(out), performed, counts))
-        audience.on_done(summaries[-1])
-        is_interrupted = performed.is_interrupted
-        if is_interrupted or problems:
-            break
-    if is_interrupted:
-        problems.append(f"Interrupted in run {len(summaries)} of {len(runs)}.")
-    if not done:
-        raise ClockworkError(problems[0] if problems else "no run had a request")
-    evaluation = experiment.evaluate(setting, done)
+    series = _Series(runs, stage, out, audience)
+    series.perform()
+    if not series.done:
+        raise ClockworkError((series.problems or ["no run had a request"])[0])
+    evaluation = experiment.evaluate(setting, series.done)
     summary = Summary(
         experiment=experiment.name,
         title=experiment.title,
@@ -96,13 +74,57 @@ def perform(
         sends_inputs=setting.sends_inputs,
         model=setting.models.base,
         runs_planned=len(runs),
-        runs=summaries,
-        is_interrupted=is_interrupted,
-        problems=problems,
+        runs=series.summaries,
+        is_interrupted=series.is_interrupted,
+        problems=series.problems,
         findings=list(evaluation.findings),
         figures=evaluation.figures,
     )
     return Outcome(summary, _write(experiment, summary, evaluation, out))
+
+
+class _Series:
+    """The runs of an experiment, one after the other, and what came of them."""
+
+    def __init__(self, runs: Sequence[Run], stage: Stage, out: Path, audience: Audience) -> None:
+        self._runs = runs
+        self._stage = stage
+        self._out = out
+        self._audience = audience
+        # Runs with requests, and all that began; the latter in their order.
+        self.done: list[Done] = []
+        self.summaries: list[RunSummary] = []
+        self.problems: list[str] = []
+        self.is_interrupted = False
+
+    def perform(self) -> None:
+        """Perform the runs until one fails or is interrupted."""
+        count = len(self._runs)
+        for number, run in enumerate(self._runs, 1):
+            progress = self._audience.on_run(number, count, run)
+            self._audience.on_done(self._perform_one(run, progress))
+            if self.is_interrupted:
+                self.problems.append(f"Interrupted in run {number} of {count}.")
+            if self.problems:
+                return
+
+    def _perform_one(self, run: Run, progress: OnProgress) -> RunSummary:
+        logs = self._out / "logs" / run.name
+        logs.mkdir(parents=True, exist_ok=True)
+        # Of an earlier attempt: they must not count if this one does not get that far.
+        (logs / REQUEST_LOG).unlink(missing_ok=True)
+        try:
+            performed = self._stage.perform(run, logs, progress)
+        except ClockworkError as error:
+            self.problems.append(f"Run {run.name} failed: {error}")
+            performed = Performed(sent=None)
+        self.is_interrupted = performed.is_interrupted
+        counts = _counts(logs)
+        if counts.requests:
+            self.done.append(Done(run=run, logs=logs))
+        summary = _summary(run, logs.relative_to(self._out), performed, counts)
+        self.summaries.append(summary)
+        return summary
 
 
 def _counts(logs: Path) -> Counts:
