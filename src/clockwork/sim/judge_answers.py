@@ -35,6 +35,11 @@ class Counts(Struct, frozen=True):
     # Answered with success by their deadline.
     good: int
 
+    @property
+    def share(self) -> float:
+        """Of the answered ones; 0 if there are none."""
+        return self.good / self.answered if self.answered else 0.0
+
 
 _Key = tuple[ClientId, int]
 

@@ -72,11 +72,14 @@ QUIET_NS: Final = SECOND
 """No fault before: by then everything has been loaded and serves."""
 FAULTS_MAX: Final = 12
 RECOVERY: Final = "after healing the goodput returns to that of an undisturbed run"
-RECOVERED_LOSS_MAX: Final = 0.15
-"""How much smaller than the undisturbed run's a tenant's share of requests answered in time may be,
-at the end of a run (chosen: after faults, copies of models lie elsewhere)."""
-RECOVERED_RATIO_MIN: Final = 0.3
-"""Least number of answers as a share of the undisturbed run's (chosen). Numbers differ by more than
+RECOVERED_LOSS_MAX: Final = 0.1
+"""How much smaller than the undisturbed run's the share of requests answered in time may be, at the
+end of a run, over all tenants in the undisturbed run's proportions (chosen)."""
+RECOVERED_RATIO_MIN: Final = 0.5
+"""Least share of one tenant's requests in time, relative to the undisturbed run's (chosen: copies of
+models lie elsewhere after faults, which favours some tenants over others for good)."""
+ANSWERED_RATIO_MIN: Final = 0.3
+"""Least number of answers relative to the undisturbed run's (chosen). Numbers differ by more than
 shares: a closed loop on two copies of a model is slower than on three. Streams that come in bursts
 are left out: a client that was begun anew has other bursts."""
 COMPARED_MIN: Final = 100
@@ -161,18 +164,24 @@ def draw(seed: int) -> Scenario:
 
 
 def _recovery_error(scenario: Scenario, verdict: Verdict, twin: Verdict) -> Violation | None:
-    nothing = Counts(answered=0, good=0)
+    """Return what is worse than in the undisturbed run, or None."""
     streams = [stream for workload in scenario.workloads for stream in workload.streams]
     bursty = {each.user_id for each in streams if isinstance(each.arrivals, BurstyOpen)}
+    total = good = 0.0
     for user_id, undisturbed in twin.after.items():
-        counts = verdict.after.get(user_id, nothing)
+        counts = verdict.after.get(user_id, Counts(answered=0, good=0))
+        total += undisturbed.answered
+        good += undisturbed.answered * counts.share
         if undisturbed.good < COMPARED_MIN:
             continue
-        wanted_share = undisturbed.good / undisturbed.answered - RECOVERED_LOSS_MAX
-        is_slow = counts.answered < RECOVERED_RATIO_MIN * undisturbed.answered
-        if (is_slow and user_id not in bursty) or counts.good < wanted_share * counts.answered:
+        is_slow = counts.answered < ANSWERED_RATIO_MIN * undisturbed.answered
+        is_starved = counts.share < RECOVERED_RATIO_MIN * undisturbed.share
+        if is_starved or (is_slow and user_id not in bursty):
             text = f"tenant {user_id}: {counts}, undisturbed: {undisturbed}"
             return Violation(RECOVERY, text, Subject(user_id=user_id))
+    undisturbed_good = sum(counts.good for counts in twin.after.values())
+    if total >= COMPARED_MIN and good < undisturbed_good - RECOVERED_LOSS_MAX * total:
+        return Violation(RECOVERY, f"{good:.0f} of {total:.0f}, undisturbed {undisturbed_good}")
     return None
 
 
