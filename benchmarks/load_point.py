@@ -32,6 +32,8 @@ class Load(Struct, frozen=True, kw_only=True):
     seconds: float = 6.0
     warm_up_s: float = 6.0
     sends_inputs: bool = False
+    # Inputs are LZ4 blocks.
+    compresses: bool = False
     seed: int = 0
     # Name of a model of the zoo to use instead of ResNet-50.
     model: str = ""
@@ -132,6 +134,7 @@ def _arguments(load: Load, index: int) -> Sequence[str]:
         f"--duration={load.seconds:g}s",
         f"--seed={load.seed * 100 + index}",
         *model,
+        *(("--compress",) if load.compresses else ()),
     )
 
 

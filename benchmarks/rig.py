@@ -5,6 +5,7 @@ Everything runs as the commands that users run. Processes inherit the cores of t
 them nothing.
 """
 
+import ctypes
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ STOP_TIMEOUT_S: Final = 40.0
 POLL_S: Final = 0.02
 METER_S: Final = 0.1
 CLOCKWORK: Final = (sys.executable, "-m", "clockwork")
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class RigConfig(Struct, frozen=True, kw_only=True):
@@ -49,7 +51,12 @@ class Process:
         self.output = folder / f"{name}.out"
         with self.output.open("wb") as file:
             self._popen = subprocess.Popen(
-                command, cwd=folder, env=os.environ | environ, stdout=file, stderr=file
+                command,
+                cwd=folder,
+                env=os.environ | environ,
+                stdout=file,
+                stderr=file,
+                preexec_fn=_die_with_parent,
             )
         self.pid = self._popen.pid
 
@@ -217,6 +224,13 @@ def make_zoo(folder: Path) -> Path:
     command = (*CLOCKWORK, "zoo", "emulated", "-o", str(folder))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the benchmark is killed."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _cpu_ns(process: Process) -> dict[str, int]:
