@@ -48,6 +48,8 @@ HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.
 		tasks.py) \
 	$(addprefix clockwork/client/,core.py model_table.py open_loops.py statistics.py streams.py) \
 	$(addprefix clockwork/live/,client_port.py devices.py driver.py worker_console.py worker_link.py) \
+	$(addprefix clockwork/sim/,client_shell.py clocks.py controller_shell.py devices.py host.py loop.py \
+		network.py worker_shell.py) \
 	clockwork/engines/emulated.py clockwork/telemetry/rows.py
 
 fast: $(READY) slow  ## compile the hot modules (needs a C compiler; about a minute)
