@@ -85,6 +85,20 @@ def test_an_interruption_keeps_what_was_measured_before(tmp_path: Path) -> None:
     assert outcome.summary.figures == Seen(["slo-10ms", "slo-25ms"])
 
 
+def test_ctrl_c_before_a_stage_listens_loses_one_run(tmp_path: Path) -> None:
+    """The runs before are evaluated as if the stage had noticed."""
+
+    def raise_in_second_run(_: int) -> None:
+        if len(audience.begun) == 2:
+            raise KeyboardInterrupt
+
+    audience = SilentAudience(raise_in_second_run)
+    outcome = perform(EXPERIMENT, setting(EXPERIMENT), PretendStage(), tmp_path, audience)
+    assert outcome.summary.problems == ["Interrupted in run 2 of 3."]
+    assert outcome.summary.is_interrupted
+    assert outcome.summary.figures == Seen(["slo-10ms"])
+
+
 def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
     """A first run that fails leaves nothing to draw: the failure itself is raised."""
     stage = PretendStage(fails_in="slo-10ms")

@@ -99,14 +99,18 @@ class _Series:
 
     def perform(self) -> None:
         """Perform the runs until one fails or is interrupted."""
-        count = len(self._runs)
-        for number, run in enumerate(self._runs, 1):
-            progress = self._audience.on_run(number, count, run)
-            self._audience.on_done(self._perform_one(run, progress))
-            if self.is_interrupted:
-                self.problems.append(f"Interrupted in run {number} of {count}.")
-            if self.problems:
-                return
+        number, count = 0, len(self._runs)
+        try:
+            for number, run in enumerate(self._runs, 1):
+                progress = self._audience.on_run(number, count, run)
+                self._audience.on_done(self._perform_one(run, progress))
+                if self.is_interrupted or self.problems:
+                    break
+        except KeyboardInterrupt:
+            # Between two runs, or before the stage listened: only that run is lost.
+            self.is_interrupted = True
+        if self.is_interrupted:
+            self.problems.append(f"Interrupted in run {number} of {count}.")
 
     def _perform_one(self, run: Run, progress: OnProgress) -> RunSummary:
         logs = self._out / "logs" / run.name
