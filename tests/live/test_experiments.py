@@ -279,17 +279,6 @@ def test_the_command_makes_a_figure(tmp_path: Path) -> None:
     assert "fig6.pdf fig6.png summary.json README.md" in program.lines[-1]
 
 
-def test_an_interrupted_command_says_so(tmp_path: Path) -> None:
-    """Ctrl-C during the second run keeps the first; the exit code is the shell's for SIGINT."""
-    out = tmp_path / "out"
-    program = Program("experiment", "fig5", f"--out={out}", "--scale=0.0005")
-    program.wait_for(r"\[2/6\]")
-    program.process.send_signal(signal.SIGINT)
-    assert program.wait() == 130, program.output
-    assert "Interrupted in run 2 of 6." in program.output
-    assert (out / "fig5.png").exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
