@@ -1,6 +1,6 @@
 """Rows of the action log, from an action as it was planned and its result (SPEC 6.2)."""
 
-from clockwork.controller.ledger import PendingEvict, PendingInfer, PendingLoad
+from clockwork.controller.underway import PendingEvict, PendingInfer, PendingLoad
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,

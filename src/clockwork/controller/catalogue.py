@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from clockwork.controller.cluster import Cluster, InstanceState, Model, Worker
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.load_jobs import (
     LoadJob,
     LoadQueues,
@@ -29,6 +29,7 @@ from clockwork.controller.load_jobs import (
 from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
 from clockwork.controller.profiler import Profiler
+from clockwork.controller.underway import PendingOrder
 from clockwork.messages.actions import ActionFailed, LoadModelDone, Result, UnloadModel
 from clockwork.messages.controller_io import Say, ToClient
 from clockwork.messages.ids import ClientId, ModelId, WorkerId

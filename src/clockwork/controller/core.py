@@ -16,14 +16,7 @@ from typing import Final
 from clockwork.controller.assembly import PolicyFactory, assemble
 from clockwork.controller.cluster import Cluster
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import (
-    Ledger,
-    Pending,
-    PendingEvict,
-    PendingInfer,
-    PendingLoad,
-    PendingOrder,
-)
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.policies.infer4 import Infer4
 from clockwork.controller.printing import (
     action_line,
@@ -33,6 +26,13 @@ from clockwork.controller.printing import (
 )
 from clockwork.controller.reception import MakeInput
 from clockwork.controller.startup import Phase
+from clockwork.controller.underway import (
+    Pending,
+    PendingEvict,
+    PendingInfer,
+    PendingLoad,
+    PendingOrder,
+)
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,

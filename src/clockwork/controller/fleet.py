@@ -18,16 +18,11 @@ from collections.abc import Sequence
 from clockwork.controller.catalogue import Catalogue
 from clockwork.controller.cluster import Cluster, Gpu, InstanceState, Worker
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import (
-    Ledger,
-    PendingEvict,
-    PendingInfer,
-    PendingLoad,
-    PendingOrder,
-)
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.notebook import Notebook
 from clockwork.controller.policy import Policy
 from clockwork.controller.results import OrderResults
+from clockwork.controller.underway import PendingEvict, PendingInfer, PendingLoad, PendingOrder
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,

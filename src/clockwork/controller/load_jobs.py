@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from clockwork.controller.cluster import Cluster
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.ledger import Ledger
+from clockwork.controller.underway import PendingOrder
 from clockwork.messages.actions import ActionFailed, LoadModel
 from clockwork.messages.ids import ClientId, ModelId, WorkerId
 from clockwork.messages.models import ModelProfile

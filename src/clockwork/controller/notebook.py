@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from clockwork.controller.cluster import Cluster, Instance, Model, Worker
-from clockwork.controller.ledger import PendingInfer, PendingLoad
+from clockwork.controller.underway import PendingInfer, PendingLoad
 from clockwork.messages.ids import ModelId, WorkerId
 from clockwork.messages.models import ModelInfo
 from clockwork.messages.remembered import Measured, MeasuredLoad, Remember, Remembered

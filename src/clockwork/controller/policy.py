@@ -7,7 +7,7 @@ changed and then asked once per batch of events to plan, so that it decides on a
 from typing import Protocol
 
 from clockwork.controller.cluster import Gpu, Instance, Model
-from clockwork.controller.ledger import Client, PendingEvict, PendingInfer, PendingLoad
+from clockwork.controller.underway import Client, PendingEvict, PendingInfer, PendingLoad
 from clockwork.messages.actions import (
     ActionFailed,
     EvictWeightsDone,

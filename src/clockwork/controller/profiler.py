@@ -26,10 +26,11 @@ from msgspec import Struct
 
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState, Model
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.policy import Policy
 from clockwork.controller.printing import model_line
 from clockwork.controller.profile_job import GUESS_NS, LOADS, ProfileJob
+from clockwork.controller.underway import PendingOrder
 from clockwork.messages.actions import (
     ActionFailed,
     EvictWeights,

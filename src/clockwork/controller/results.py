@@ -6,7 +6,7 @@ rest. The same way is gone by the failures of orders whose worker was lost.
 
 from collections.abc import Callable
 
-from clockwork.controller.ledger import PendingOrder
+from clockwork.controller.underway import PendingOrder
 from clockwork.messages.actions import Result
 
 TakeResult = Callable[[PendingOrder, Result, int], None]

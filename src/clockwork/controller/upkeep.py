@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from clockwork.controller.cluster import Cluster, Gpu, InstanceState, Worker
-from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.policy import Policy
+from clockwork.controller.underway import PendingOrder
 from clockwork.messages.actions import ActionFailed, ClearCache, Result
 from clockwork.messages.controller_io import ToClient
 from clockwork.messages.ids import ClientId, ModelId, WorkerId

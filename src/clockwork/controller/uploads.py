@@ -25,7 +25,8 @@ from typing import Final
 from msgspec import Struct, field
 
 from clockwork.controller.cluster import Cluster
-from clockwork.controller.ledger import Ledger, PendingOrder
+from clockwork.controller.ledger import Ledger
+from clockwork.controller.underway import PendingOrder
 from clockwork.messages.actions import ActionFailed, Result
 from clockwork.messages.controller_io import ToClient
 from clockwork.messages.ids import ActionId, ClientId, WorkerId

@@ -5,25 +5,42 @@ promise, and what cannot be met is refused at once; a request counts for loading
 can still help it (the original forgets it after 25 ms, which starves long SLOs of cold models).
 """
 
-from msgspec import Struct
-
 from clockwork.controller.cluster import Model
 from clockwork.controller.config import ControllerConfig
 from clockwork.messages.requests import InferRequest
 
 
-class Terms(Struct, frozen=True, gc=False):
+class Terms:
     """Derived from an SLO, a model's estimates and the options; the same for many requests."""
 
-    slo_ns: int
-    # The load estimate that they were made with.
-    load_ns: int
-    # SLO minus the buffer: what is planned for. Not positive if the SLO is below the buffer.
-    internal_slo_ns: int
-    exec_demand: int
-    load_demand: int
-    # How long after arrival a load of its weights can still help.
-    load_expiry_ns: int
+    __slots__ = (
+        "exec_demand",
+        "internal_slo_ns",
+        "load_demand",
+        "load_expiry_ns",
+        "load_ns",
+        "slo_ns",
+    )
+
+    def __init__(
+        self,
+        *,
+        slo_ns: int,
+        load_ns: int,
+        internal_slo_ns: int,
+        exec_demand: int,
+        load_demand: int,
+        load_expiry_ns: int,
+    ) -> None:
+        self.slo_ns = slo_ns
+        # The load estimate that they were made with.
+        self.load_ns = load_ns
+        # SLO minus the buffer: what is planned for. Not positive if the SLO is below the buffer.
+        self.internal_slo_ns = internal_slo_ns
+        self.exec_demand = exec_demand
+        self.load_demand = load_demand
+        # How long after arrival a load of its weights can still help.
+        self.load_expiry_ns = load_expiry_ns
 
 
 def slo_of(message: InferRequest, model: Model, config: ControllerConfig) -> int:

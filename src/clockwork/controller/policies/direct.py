@@ -12,18 +12,17 @@ from typing import Final
 from clockwork.controller.action_rows import infer_row, load_row, other_row
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState, Model
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import (
+from clockwork.controller.ledger import Ledger, next_free_ns
+from clockwork.controller.policies.admission import slo_of
+from clockwork.controller.policies.plain import open_request
+from clockwork.controller.underway import (
     ASSIGNED,
     Client,
-    Ledger,
     PendingEvict,
     PendingInfer,
     PendingLoad,
     Request,
-    next_free_ns,
 )
-from clockwork.controller.policies.admission import slo_of
-from clockwork.controller.policies.plain import open_request
 from clockwork.messages.actions import (
     ActionFailed,
     EvictWeights,

@@ -21,9 +21,10 @@ from typing import Final
 
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import ASSIGNED, Ledger, PendingInfer, Request, next_free_ns
+from clockwork.controller.ledger import Ledger, next_free_ns
 from clockwork.controller.policies.parking import Parking
 from clockwork.controller.policies.waiting import Waiting
+from clockwork.controller.underway import ASSIGNED, PendingInfer, Request
 from clockwork.messages.actions import Infer
 from clockwork.messages.status import Status
 from clockwork.parts.batching import BatchQueue

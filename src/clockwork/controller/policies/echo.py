@@ -9,16 +9,10 @@ from typing import Never
 
 from clockwork.controller.cluster import Cluster, Gpu, Instance, Model
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import (
-    ASSIGNED,
-    Client,
-    Ledger,
-    PendingEvict,
-    PendingInfer,
-    PendingLoad,
-)
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.policies.admission import slo_of
 from clockwork.controller.policies.plain import open_request
+from clockwork.controller.underway import ASSIGNED, Client, PendingEvict, PendingInfer, PendingLoad
 from clockwork.messages.actions import ActionFailed, EvictWeightsDone, InferDone, LoadWeightsDone
 from clockwork.messages.ids import ActionId
 from clockwork.messages.requests import InferRequest

@@ -14,20 +14,10 @@ Budget: 12 us per request at batch size 1 on the reference machine.
 
 from typing import Final
 
-from msgspec import Struct
-
 from clockwork.controller.action_rows import infer_row, other_row
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState, Model
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import (
-    QUEUED,
-    Client,
-    Ledger,
-    PendingEvict,
-    PendingInfer,
-    PendingLoad,
-    Request,
-)
+from clockwork.controller.ledger import Ledger
 from clockwork.controller.policies.admission import (
     Terms,
     earliest_finish_ns,
@@ -38,6 +28,14 @@ from clockwork.controller.policies.ageing import Ageing
 from clockwork.controller.policies.dispatch import Dispatcher, refusal
 from clockwork.controller.policies.placement import Placement
 from clockwork.controller.policies.waiting import Waiting
+from clockwork.controller.underway import (
+    QUEUED,
+    Client,
+    PendingEvict,
+    PendingInfer,
+    PendingLoad,
+    Request,
+)
 from clockwork.messages.actions import (
     ActionFailed,
     EvictWeightsDone,
@@ -66,12 +64,15 @@ IS_ABOUT_THE_BATCH: Final = frozenset(
 """Failures that one request's input can cause for all of its batch."""
 
 
-class _LoadClaim(Struct, gc=False, eq=False):
+class _LoadClaim:
     """Load demand of a request that was refused because its model is cold."""
 
-    exec_demand: int
-    load_demand: int
-    load_expires_at_ns: int
+    __slots__ = ("exec_demand", "load_demand", "load_expires_at_ns")
+
+    def __init__(self, load_demand: int, load_expires_at_ns: int) -> None:
+        self.exec_demand = 0
+        self.load_demand = load_demand
+        self.load_expires_at_ns = load_expires_at_ns
 
 
 class Infer4:
@@ -331,7 +332,7 @@ class Infer4:
             request, Status.COULD_NOT_START_IN_TIME, at_ns, message=refusal(request, why)
         )
         if terms.internal_slo_ns >= model.exec_ns[0] and not model.resident_mask:
-            claim = _LoadClaim(0, terms.load_demand, at_ns + terms.load_expiry_ns)
+            claim = _LoadClaim(terms.load_demand, at_ns + terms.load_expiry_ns)
             model.demand.arrive(claim, at_ns)
             self._placement.want(model, at_ns)
 

@@ -22,7 +22,8 @@ from typing import Final
 from clockwork.controller.action_rows import load_row, other_row
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState, Model
 from clockwork.controller.config import ControllerConfig
-from clockwork.controller.ledger import Ledger, PendingEvict, PendingLoad
+from clockwork.controller.ledger import Ledger
+from clockwork.controller.underway import PendingEvict, PendingLoad
 from clockwork.messages.actions import (
     ActionFailed,
     EvictWeights,

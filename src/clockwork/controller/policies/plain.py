@@ -1,7 +1,8 @@
 """Requests without demands, for policies that place nothing by demand."""
 
 from clockwork.controller.cluster import Model
-from clockwork.controller.ledger import Client, Ledger, Request
+from clockwork.controller.ledger import Ledger
+from clockwork.controller.underway import Client, Request
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 

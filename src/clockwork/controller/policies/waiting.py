@@ -3,8 +3,8 @@
 from typing import Final
 
 from clockwork.controller.cluster import Model
-from clockwork.controller.ledger import Request
 from clockwork.controller.policies.admission import Terms
+from clockwork.controller.underway import Request
 from clockwork.parts.batching import BatchQueue, BatchSizes
 
 _ONE_BY_ONE: Final = BatchSizes([1])
