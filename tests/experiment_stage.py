@@ -7,6 +7,7 @@ from telemetry_records import action, request
 
 from clockwork.client.trace_generator import generate
 from clockwork.errors import ClockworkError
+from clockwork.live.experiments.interruption import Interruption
 from clockwork.live.experiments.plan import (
     Experiment,
     Models,
@@ -77,7 +78,9 @@ class PretendStage:
         self._interrupted_in = interrupted_in
         self.performed: list[str] = []
 
-    def perform(self, run: Run, logs: Path, progress: OnProgress) -> Performed:
+    def perform(
+        self, run: Run, logs: Path, progress: OnProgress, interruption: Interruption
+    ) -> Performed:
         """Write the logs of a run."""
         self.performed.append(run.name)
         if run.name == self._fails_in:

@@ -279,6 +279,20 @@ def test_the_command_makes_a_figure(tmp_path: Path) -> None:
     assert "fig6.pdf fig6.png summary.json README.md" in program.lines[-1]
 
 
+def test_an_interrupted_command_says_so(tmp_path: Path) -> None:
+    """Ctrl-C once the second run has begun keeps the first; the exit code is that of SIGINT."""
+    out = tmp_path / "out"
+    program = Program("experiment", "fig5", f"--out={out}", "--scale=0.0005")
+    program.wait_for(r"\[2/6\]")
+    program.process.send_signal(signal.SIGINT)
+    assert program.wait() == 130, program.output
+    # A later run if this machine was busy.
+    assert re.search(r"Interrupted (in|before) run [2-6] of 6\.", program.output), program.output
+    assert json.loads((out / "summary.json").read_text())["is_interrupted"]
+    assert (out / "fig5.png").exists()
+    assert "Traceback" not in program.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,18 +1,22 @@
 """The director of experiments, and what it leaves behind, with a stage that makes logs up."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from experiment_stage import PretendStage, SilentAudience, setting, write_logs
 from msgspec import Struct
+from msgspec.structs import replace
 from telemetry_records import request
 
 from clockwork.errors import ClockworkError
 from clockwork.live.experiments.catalogue import EXPERIMENTS
-from clockwork.live.experiments.director import perform
+from clockwork.live.experiments.director import InterruptedBeforeAnythingError, perform
 from clockwork.live.experiments.plan import Done, Evaluation, Experiment, Run, Setting
 from clockwork.live.experiments.request_counts import Counts, RequestCounts
+from clockwork.live.experiments.write_up import RunSummary
 from clockwork.messages.status import Status
 from clockwork.telemetry.plot_style import new_figure
 from clockwork.units import MS, SECOND
@@ -85,18 +89,67 @@ def test_an_interruption_keeps_what_was_measured_before(tmp_path: Path) -> None:
     assert outcome.summary.figures == Seen(["slo-10ms", "slo-25ms"])
 
 
-def test_ctrl_c_before_a_stage_listens_loses_one_run(tmp_path: Path) -> None:
-    """The runs before are evaluated as if the stage had noticed."""
+def press_ctrl_c() -> None:
+    """Do to this process what Ctrl-C in a terminal does."""
+    os.kill(os.getpid(), signal.SIGINT)
 
-    def raise_in_second_run(_: int) -> None:
-        if len(audience.begun) == 2:
-            raise KeyboardInterrupt
 
-    audience = SilentAudience(raise_in_second_run)
-    outcome = perform(EXPERIMENT, setting(EXPERIMENT), PretendStage(), tmp_path, audience)
-    assert outcome.summary.problems == ["Interrupted in run 2 of 3."]
+def test_ctrl_c_between_two_runs_begins_no_other(tmp_path: Path) -> None:
+    """The runs before are whole, and evaluated."""
+
+    class Impatient(SilentAudience):
+        def on_done(self, run: RunSummary) -> None:
+            super().on_done(run)
+            if len(self.done) == 2:
+                press_ctrl_c()
+
+    stage = PretendStage()
+    outcome = perform(EXPERIMENT, setting(EXPERIMENT), stage, tmp_path, Impatient())
+    assert stage.performed == ["slo-10ms", "slo-25ms"]
+    assert outcome.summary.problems == ["Interrupted before run 3 of 3."]
     assert outcome.summary.is_interrupted
-    assert outcome.summary.figures == Seen(["slo-10ms"])
+    assert outcome.summary.figures == Seen(["slo-10ms", "slo-25ms"])
+
+
+def test_ctrl_c_while_drawing_changes_nothing(tmp_path: Path) -> None:
+    """All runs are done: the figures are drawn to the end."""
+
+    def evaluate_slowly(chosen: Setting, runs: list[Done]) -> Evaluation:
+        press_ctrl_c()
+        return evaluate(chosen, runs)
+
+    slow = replace(EXPERIMENT, evaluate=evaluate_slowly)
+    outcome = perform(slow, setting(slow), PretendStage(), tmp_path, SilentAudience())
+    assert not outcome.summary.is_interrupted
+    assert outcome.summary.problems == []
+    assert (tmp_path / "empty.png").exists()
+
+
+def test_a_second_ctrl_c_while_nobody_listens_ends_at_once(tmp_path: Path) -> None:
+    """Who asks twice does not want the figures either."""
+
+    def evaluate_for_ever(chosen: Setting, runs: list[Done]) -> Evaluation:
+        press_ctrl_c()
+        press_ctrl_c()
+        raise AssertionError("still here")
+
+    slow = replace(EXPERIMENT, evaluate=evaluate_for_ever)
+    with pytest.raises(KeyboardInterrupt):
+        perform(slow, setting(slow), PretendStage(), tmp_path, SilentAudience())
+
+
+def test_signals_are_given_back(tmp_path: Path) -> None:
+    """After an experiment Ctrl-C means again what it meant before."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    perform(EXPERIMENT, setting(EXPERIMENT), PretendStage(), tmp_path, SilentAudience())
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_an_interruption_before_the_first_request_is_no_failure(tmp_path: Path) -> None:
+    """There is nothing to draw, and nothing went wrong."""
+    stage = PretendStage(lambda _: [], interrupted_in="slo-10ms")
+    with pytest.raises(InterruptedBeforeAnythingError, match=r"Interrupted in run 1 of 3\."):
+        perform(EXPERIMENT, setting(EXPERIMENT), stage, tmp_path, SilentAudience())
 
 
 def test_nothing_measured_is_an_error(tmp_path: Path) -> None:

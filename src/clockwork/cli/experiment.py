@@ -76,7 +76,7 @@ def experiment(
     """
     with extra("report", purpose="clockwork experiment"):
         from clockwork.live.experiments.catalogue import EXPERIMENTS
-        from clockwork.live.experiments.director import perform
+        from clockwork.live.experiments.director import InterruptedBeforeAnythingError, perform
         from clockwork.live.experiments.plan import Setting
     chosen = EXPERIMENTS[name]
     if real and (simulated or not chosen.can_be_real):
@@ -93,8 +93,12 @@ def experiment(
         chosen,
         trace_file,
     )
-    with ConsoleAudience() as audience:
-        outcome = perform(chosen, setting, _stage(simulated=simulated), out, audience)
+    try:
+        with ConsoleAudience() as audience:
+            outcome = perform(chosen, setting, _stage(simulated=simulated), out, audience)
+    except InterruptedBeforeAnythingError as error:
+        click.echo(f"{error} Nothing was measured.", err=True)
+        return EXIT_INTERRUPTED
     summary = outcome.summary
     for line in (*summary.findings, *summary.problems):
         click.echo(f"- {line}")

@@ -12,6 +12,7 @@ from clockwork.controller.config import ControllerConfig
 from clockwork.engines.emulated import DirectoryProfiles
 from clockwork.errors import ClockworkError
 from clockwork.live.experiments import plan
+from clockwork.live.experiments.interruption import Interruption
 from clockwork.live.experiments.plan import Cluster, OnProgress, Performed
 from clockwork.sim.logs import Logs
 from clockwork.sim.presets import rack
@@ -24,8 +25,10 @@ class SimulatedStage:
 
     name = "simulated"
 
-    def perform(self, run: plan.Run, logs: Path, progress: OnProgress) -> Performed:
-        """Perform a run with its logs in the folder `logs`, and end it early upon Ctrl-C.
+    def perform(
+        self, run: plan.Run, logs: Path, progress: OnProgress, interruption: Interruption
+    ) -> Performed:
+        """Perform a run with its logs in the folder `logs`, and end it early when interrupted.
 
         Raises:
             ClockworkError: the client refused its work.
@@ -37,7 +40,10 @@ class SimulatedStage:
                 take_records=[files.add],
                 profiles=DirectoryProfiles(page_bytes=run.cluster.page_bytes),
             )
-            is_interrupted = _advance(simulated, progress)
+            is_interrupted = False
+            while not is_interrupted and simulated.advance():
+                progress(simulated.world.elapsed_ns)
+                is_interrupted = interruption.is_wanted
         sent = None
         for finished in simulated.outcomes():
             if finished.error is not None:
@@ -71,15 +77,3 @@ def _controller(cluster: Cluster) -> ControllerConfig:
         schedule_ahead_ns=cluster.schedule_ahead_ns,
         max_gpus=cluster.gpus,
     )
-
-
-def _advance(simulated: Run, progress: OnProgress) -> bool:
-    """Run to the end; return whether the user wanted it to end before."""
-    try:
-        while simulated.advance():
-            progress(simulated.world.elapsed_ns)
-    except KeyboardInterrupt:
-        # What the last slice was about may be told by half.
-        simulated.world.flush()
-        return True
-    return False

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from clockwork.errors import ClockworkError
+from clockwork.live.experiments.interruption import Interruption
 from clockwork.live.experiments.plan import (
     Done,
     Evaluation,
@@ -42,6 +43,10 @@ class Audience(Protocol):
         ...
 
 
+class InterruptedBeforeAnythingError(ClockworkError):
+    """Ctrl-C came before there was a request to evaluate."""
+
+
 class Outcome(Struct, frozen=True):
     """What an experiment has left behind."""
 
@@ -55,25 +60,33 @@ def perform(
 ) -> Outcome:
     """Perform `experiment` and write everything into the folder `out`.
 
+    Ctrl-C ends the runs. While figures are drawn it changes nothing, since nothing would be saved.
+
     Raises:
+        InterruptedBeforeAnythingError: the first run was interrupted before its first request.
         ClockworkError: not even the first run came to anything.
     """
-    runs = experiment.plan(setting)
-    series = _Series(runs, stage, out, audience)
-    series.perform()
+    with Interruption() as interruption:
+        series = _Series(experiment.plan(setting), stage, out, audience, interruption)
+        series.perform()
+        return _conclude(experiment, setting, series, out)
+
+
+def _conclude(experiment: Experiment, setting: Setting, series: "_Series", out: Path) -> Outcome:
+    """Evaluate the runs that there are and write everything down."""
     if not series.done:
-        raise ClockworkError((series.problems or ["no run had a request"])[0])
+        raise series.failure()
     evaluation = experiment.evaluate(setting, series.done)
     summary = Summary(
         experiment=experiment.name,
         title=experiment.title,
-        stage=stage.name,
+        stage=series.stage.name,
         is_real=setting.models.is_real,
         scale=setting.scale,
         seed=setting.seed,
         sends_inputs=setting.sends_inputs,
         model=setting.models.base,
-        runs_planned=len(runs),
+        runs_planned=len(series.runs),
         runs=series.summaries,
         is_interrupted=series.is_interrupted,
         problems=series.problems,
@@ -86,11 +99,19 @@ def perform(
 class _Series:
     """The runs of an experiment, one after the other, and what came of them."""
 
-    def __init__(self, runs: Sequence[Run], stage: Stage, out: Path, audience: Audience) -> None:
-        self._runs = runs
-        self._stage = stage
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        stage: Stage,
+        out: Path,
+        audience: Audience,
+        interruption: Interruption,
+    ) -> None:
+        self.runs = runs
+        self.stage = stage
         self._out = out
         self._audience = audience
+        self._interruption = interruption
         # Runs with requests, and all that began; the latter in their order.
         self.done: list[Done] = []
         self.summaries: list[RunSummary] = []
@@ -99,36 +120,46 @@ class _Series:
 
     def perform(self) -> None:
         """Perform the runs until one fails or is interrupted."""
-        number, count = 0, len(self._runs)
-        try:
-            for number, run in enumerate(self._runs, 1):
-                progress = self._audience.on_run(number, count, run)
-                self._audience.on_done(self._perform_one(run, progress))
-                if self.is_interrupted or self.problems:
-                    break
-        except KeyboardInterrupt:
-            # Between two runs, or before the stage listened: only that run is lost.
-            self.is_interrupted = True
-        if self.is_interrupted:
-            self.problems.append(f"Interrupted in run {number} of {count}.")
+        count = len(self.runs)
+        for number, run in enumerate(self.runs, 1):
+            if self._interruption.is_wanted:
+                self._note_interruption(f"before run {number} of {count}")
+                return
+            progress = self._audience.on_run(number, count, run)
+            performed = self._perform_one(run, progress)
+            if performed.is_interrupted:
+                self._note_interruption(f"in run {number} of {count}")
+            if self.problems:
+                return
 
-    def _perform_one(self, run: Run, progress: OnProgress) -> RunSummary:
+    def failure(self) -> ClockworkError:
+        """Return why nothing was measured."""
+        message = (self.problems or ["no run had a request"])[0]
+        if self.is_interrupted:
+            return InterruptedBeforeAnythingError(message)
+        return ClockworkError(message)
+
+    def _note_interruption(self, where: str) -> None:
+        self.is_interrupted = True
+        self.problems.append(f"Interrupted {where}.")
+
+    def _perform_one(self, run: Run, progress: OnProgress) -> Performed:
         logs = self._out / "logs" / run.name
         logs.mkdir(parents=True, exist_ok=True)
         # Of an earlier attempt: they must not count if this one does not get that far.
         (logs / REQUEST_LOG).unlink(missing_ok=True)
         try:
-            performed = self._stage.perform(run, logs, progress)
+            performed = self.stage.perform(run, logs, progress, self._interruption)
         except ClockworkError as error:
             self.problems.append(f"Run {run.name} failed: {error}")
             performed = Performed(sent=None)
-        self.is_interrupted = performed.is_interrupted
         counts = _counts(logs)
         if counts.requests:
             self.done.append(Done(run=run, logs=logs))
         summary = _summary(run, logs.relative_to(self._out), performed, counts)
         self.summaries.append(summary)
-        return summary
+        self._audience.on_done(summary)
+        return performed
 
 
 def _counts(logs: Path) -> Counts:

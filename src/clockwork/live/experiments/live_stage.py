@@ -5,7 +5,6 @@ once ends the run with what was measured so far, twice without waiting for answe
 """
 
 import asyncio
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TextIO
@@ -14,6 +13,7 @@ import uvloop
 
 from clockwork.errors import ClockworkError
 from clockwork.live.addresses import parse_address
+from clockwork.live.experiments.interruption import Interruption
 from clockwork.live.experiments.plan import Cluster, OnProgress, Performed, Run
 from clockwork.live.load_generator import RunOptions, play
 from clockwork.live.serve import ServeConfig, Serving
@@ -33,18 +33,21 @@ class LiveStage:
 
     name = "live"
 
-    def perform(self, run: Run, logs: Path, progress: OnProgress) -> Performed:
-        """Perform a run with its logs in the folder `logs`, and end it early upon Ctrl-C.
+    def perform(
+        self, run: Run, logs: Path, progress: OnProgress, interruption: Interruption
+    ) -> Performed:
+        """Perform a run with its logs in the folder `logs`, and end it early when interrupted.
 
         Raises:
             ClockworkError: a program did not come up, ended by itself, or refused its work.
         """
         with (logs / CONSOLE_LOG).open("w", encoding="utf-8") as console:
-            return uvloop.run(_LiveRun(run, logs, console, progress).perform())
+            live_run = _LiveRun(run, logs, console, progress)
+            return uvloop.run(live_run.perform(interruption))
 
 
 class _LiveRun:
-    """One run; owns its processes and signals."""
+    """One run; owns its processes."""
 
     def __init__(self, run: Run, logs: Path, console: TextIO, progress: OnProgress) -> None:
         self._run = run
@@ -53,28 +56,29 @@ class _LiveRun:
         self._progress = progress
         self._stop = asyncio.Event()
         self._is_playing = False
+        # Until it was, or until nothing is left to do but to stop the processes.
+        self._may_cancel = True
         self._working: asyncio.Task[ClientSummary | None] | None = None
 
-    async def perform(self) -> Performed:
+    async def perform(self, interruption: Interruption) -> Performed:
         """Start everything, play, stop everything."""
         loop = asyncio.get_running_loop()
         self._working = asyncio.create_task(self._work())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt)
-        try:
-            summary = await self._working
-        except asyncio.CancelledError:
-            return Performed(sent=None, is_interrupted=True)
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        # A handler of signals may come between any two steps of the loop.
+        with interruption.told_to(lambda: loop.call_soon_threadsafe(self._interrupt)):
+            try:
+                summary = await self._working
+            except asyncio.CancelledError:
+                return Performed(sent=None, is_interrupted=True)
         sent = None if summary is None else summary.sent
         return Performed(sent=sent, is_interrupted=self._stop.is_set())
 
     def _interrupt(self) -> None:
         """Stop sending; before there is anything to send, or for the second time, stop at once."""
         assert self._working is not None
-        if not self._is_playing or self._stop.is_set():
+        if (not self._is_playing or self._stop.is_set()) and self._may_cancel:
+            # Only once: what stops the processes in order must not be cut short.
+            self._may_cancel = False
             self._working.cancel()
         self._stop.set()
 
@@ -100,6 +104,7 @@ class _LiveRun:
                 if dying.done():
                     await dying
                 finished = await playing
+                self._may_cancel = False
             finally:
                 for task in (playing, dying, ticking):
                     task.cancel()

@@ -18,6 +18,7 @@ from clockwork.client.catalogue import find_workload
 from clockwork.client.named import Setting as WorkloadSetting
 from clockwork.client.named import Value
 from clockwork.client.workload import Workload
+from clockwork.live.experiments.interruption import Interruption
 from clockwork.units import MIB, MS
 
 if TYPE_CHECKING:
@@ -186,8 +187,10 @@ class Stage(Protocol):
     # For people: "live", "simulated".
     name: str
 
-    def perform(self, run: Run, logs: Path, progress: OnProgress) -> Performed:
-        """Perform a run with its logs in the folder `logs`, and end it early upon Ctrl-C.
+    def perform(
+        self, run: Run, logs: Path, progress: OnProgress, interruption: Interruption
+    ) -> Performed:
+        """Perform a run with its logs in the folder `logs`, and end it early when interrupted.
 
         Raises:
             ClockworkError: something did not start, ended by itself, or refused its work.
