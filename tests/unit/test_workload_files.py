@@ -173,7 +173,8 @@ def test_a_seed_on_the_command_line_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a = = 1", r"w.toml: this is no TOML: .*line 1"),
+        ("a = = 1", r"w.toml:1: this is no TOML: Invalid value$"),
+        ("a = 1\nb = 2 3", r"w.toml:2: this is no TOML: Expected newline"),
         (STREAM, r"w.toml:1: models: at least 1 \[\[models\]\] must be there"),
         (MODEL, r"w.toml:1: streams: at least 1"),
         (f"models = 3\n{STREAM}", r"w.toml:1: models: write each of the models as \[\[models\]\]"),
@@ -181,7 +182,12 @@ def test_a_seed_on_the_command_line_wins(tmp_path: Path) -> None:
         (f"seed = 'x'\n{MODEL}{STREAM}", r"w.toml:1: seed: Expected `int`, got `str`"),
         (f"slo = 5\n{MODEL}{STREAM}", r"w.toml:1: slo: cannot read 5: write a text with a unit"),
         (f"slo = '0ms'\n{MODEL}{STREAM}", r"w.toml:1: slo: '0ms' must be more than 0"),
-        (f"{MODEL}copies = 0\n{STREAM}", r"w.toml:3: copies: Expected `int` >= 1"),
+        (f"{MODEL}copies = 0\n{STREAM}", r"w.toml:3: copies: Expected `int` >= 1, got 0"),
+        (f"{MODEL}copies = 1_000_000_000\n{STREAM}", r"w.toml:3: copies: Expected `int` <= 100000"),
+        (
+            f"{MODEL}copies = 60_000\n{MODEL}label = 'b'\ncopies = 60_000\n{STREAM}",
+            r"w.toml:7: copies: these make 120000 models, allowed: 100000",
+        ),
         (
             f"[[models]]\nname = 'alexnt'\n{STREAM}",
             r"w.toml:2: name: there is no 'alexnt'",
@@ -198,7 +204,7 @@ def test_a_seed_on_the_command_line_wins(tmp_path: Path) -> None:
         ),
         (
             f"{MODEL}[[streams]]\narrivals = {{ kind = 'poison', rate = 1 }}\n",
-            r"w.toml:4: arrivals.kind: Invalid value 'poison'",
+            r"w.toml:4: arrivals.kind: there is no 'poison' \(did you mean poisson\?\)",
         ),
         (
             f"{MODEL}[[streams]]\n[streams.arrivals]\nkind = 'gamma'\nrate = 1\ncv = -1\n",
@@ -210,7 +216,7 @@ def test_a_seed_on_the_command_line_wins(tmp_path: Path) -> None:
         ),
         (
             f"{MODEL}[[streams]]\narrivals = {{ kind = 'trace', file = 'no.csv' }}\n",
-            r"w.toml:4: arrivals.file: cannot read it: .*no.csv",
+            r"w.toml:4: arrivals.file: cannot read .*no.csv: No such file",
         ),
         (
             f"{MODEL}[[streams]]\n[streams.arrivals]\n{TOO_SHORT}",
@@ -247,6 +253,14 @@ def test_a_trace_that_is_none_is_reported_at_its_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("nothing\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"w.toml:4: arrivals.file: .*t.csv:1: no trace"):
         read(tmp_path, f"{MODEL}[[streams]]\narrivals = {{ kind = 'trace', file = 't.csv' }}\n")
+
+
+def test_a_file_of_bytes_is_refused_with_its_line(tmp_path: Path) -> None:
+    """What is no text has a line, too."""
+    path = tmp_path / "w.toml"
+    path.write_bytes(b"seed = 1\nname = '\xff'\n")
+    with pytest.raises(ConfigurationError, match=r"w.toml:2: this is no TOML: it is not UTF-8"):
+        read_workload_file(path, zoo=ZOO)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

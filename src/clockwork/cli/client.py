@@ -226,7 +226,7 @@ def _argument(parameter: Parameter) -> click.Argument:
         [f"at_{_variable(parameter)}"],
         required=False,
         type=_type(parameter),
-        metavar=f"[{parameter.name.upper()}]",
+        metavar=f"[{parameter.name.upper().replace('-', '_')}]",
     )
 
 

@@ -16,7 +16,16 @@ from clockwork.client.azure import (
     resampled,
 )
 from clockwork.client.named import NamedWorkload, Parameter, Setting, Values
-from clockwork.client.workload import Knob, Ladder, ModelSet, Recorded, Step, TraceReplay, Workload
+from clockwork.client.workload import (
+    COUNT_MAX,
+    Knob,
+    Ladder,
+    ModelSet,
+    Recorded,
+    Step,
+    TraceReplay,
+    Workload,
+)
 from clockwork.errors import ConfigurationError
 from clockwork.units import SECOND, format_duration
 
@@ -46,6 +55,7 @@ _REPLAY: Final = (
         int,
         0,
         is_positional=False,
+        most=COUNT_MAX,
     ),
     Parameter(
         "once", "Ends after one pass of the trace.", bool, default=False, is_positional=False

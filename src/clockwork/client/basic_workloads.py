@@ -7,6 +7,7 @@ from typing import Final
 
 from clockwork.client.named import RESNET50, NamedWorkload, Parameter, Setting, Values
 from clockwork.client.workload import (
+    COUNT_MAX,
     Arrivals,
     BurstyClosed,
     BurstyOpen,
@@ -24,7 +25,7 @@ from clockwork.client.workload import (
 )
 from clockwork.units import MS, SECOND
 
-MODELS: Final = Parameter("n", "How many models (copies) to load.", int, least=1)
+MODELS: Final = Parameter("n", "How many models (copies) to load.", int, least=1, most=COUNT_MAX)
 RATE: Final = Parameter("rate", "Requests per second, all models together.", float, least=0.001)
 
 
@@ -225,9 +226,13 @@ BASIC: Final = (
         "loop over its group, model after model, and ends after its requests.",
         _simple_parametric,
         (
-            Parameter("model-count", "How many models (copies) to load.", int, least=1),
-            Parameter("clients", "How many closed loops.", int, least=1),
-            Parameter("concurrency", "Requests in flight of each client.", int, least=1),
+            Parameter(
+                "model-count", "How many models (copies) to load.", int, least=1, most=COUNT_MAX
+            ),
+            Parameter("clients", "How many closed loops.", int, least=1, most=COUNT_MAX),
+            Parameter(
+                "concurrency", "Requests in flight of each client.", int, least=1, most=COUNT_MAX
+            ),
             Parameter("requests", "Requests of each client in all.", int, least=1),
         ),
     ),
@@ -290,9 +295,9 @@ BASIC: Final = (
         "waits to batch is late for the small one.",
         _on_off,
         (
-            Parameter("n", "How many models (copies) to load.", int, 1, least=1),
-            Parameter("small", "Requests in the small batch.", int, 1, least=1),
-            Parameter("large", "Requests in the large batch.", int, 16, least=1),
+            Parameter("n", "How many models (copies) to load.", int, 1, least=1, most=COUNT_MAX),
+            Parameter("small", "Requests in the small batch.", int, 1, least=1, most=COUNT_MAX),
+            Parameter("large", "Requests in the large batch.", int, 16, least=1, most=COUNT_MAX),
             Parameter("delay", "Milliseconds from one to the other.", float, 1.0),
             Parameter("period", "Milliseconds between small batches.", float, 100.0, least=0.01),
         ),

@@ -4,6 +4,7 @@ A named workload is data and one function: the command line turns its parameters
 flags, a test or a simulator calls `NamedWorkload.make` with values alone.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
@@ -32,8 +33,9 @@ class Parameter(Struct, frozen=True):
     is_positional: bool = True
     # The values allowed; empty: any.
     choices: tuple[str, ...] = ()
-    # The smallest number allowed.
+    # The smallest and the largest number allowed.
     least: float = 0
+    most: float = math.inf
 
 
 class Values:
@@ -168,4 +170,6 @@ def _checked(parameter: Parameter, value: Value | None) -> Value:
         raise ConfigurationError(f"{name} is {value!r}, allowed: {allowed}")
     if isinstance(value, int | float) and not value >= parameter.least:
         raise ConfigurationError(f"{name} is {value}, must be at least {parameter.least:g}")
+    if isinstance(value, int | float) and value > parameter.most:
+        raise ConfigurationError(f"{name} is {value}, must be at most {parameter.most:g}")
     return value

@@ -6,6 +6,7 @@ from typing import Final
 from clockwork.client.basic_workloads import each_model
 from clockwork.client.named import RESNET50, NamedWorkload, Parameter, Setting, Values
 from clockwork.client.workload import (
+    COUNT_MAX,
     Arrivals,
     ClosedLoop,
     FixedRate,
@@ -143,7 +144,7 @@ PAPER: Final = (
         _slo_exp_1,
         (
             Parameter("model", "Name of the model in the zoo.", str),
-            Parameter("copies", "How many of it to load.", int, least=1),
+            Parameter("copies", "How many of it to load.", int, least=1, most=COUNT_MAX),
             _DIST,
             Parameter("rate", "Requests per second, all copies together.", float, least=0.001),
             *_SLO,
@@ -158,12 +159,12 @@ PAPER: Final = (
         _slo_exp_2,
         (
             Parameter("model", "Name of the model in the zoo.", str),
-            Parameter("copies-fg", "Foreground models to load.", int, least=1),
+            Parameter("copies-fg", "Foreground models to load.", int, least=1, most=COUNT_MAX),
             _DIST,
             Parameter("rate-fg", "Requests per second, all of these together.", float, least=0.001),
             *_SLO,
-            Parameter("copies-bg", "Background models to load; 0: none.", int),
-            Parameter("conc-bg", "Requests in flight of each.", int),
+            Parameter("copies-bg", "Background models to load; 0: none.", int, most=COUNT_MAX),
+            Parameter("conc-bg", "Requests in flight of each.", int, most=COUNT_MAX),
             Parameter("slo-bg", "Their SLO in execution times; 0: the default SLO.", float),
         ),
     ),
@@ -173,7 +174,7 @@ PAPER: Final = (
         f"Loads n copies of {RESNET50} with Poisson arrivals at rps requests/s together.",
         _comparison,
         (
-            Parameter("n", "How many models (copies) to load.", int, 15, least=1),
+            Parameter("n", "How many models (copies) to load.", int, 15, least=1, most=COUNT_MAX),
             Parameter("rps", "Requests per second, all together.", float, 1000.0, least=0.001),
         ),
     ),
@@ -183,8 +184,8 @@ PAPER: Final = (
         f"Loads n copies of {RESNET50}, each with a closed loop.",
         _comparison_2,
         (
-            Parameter("n", "How many models (copies) to load.", int, 15, least=1),
-            Parameter("conc", "Requests in flight of each.", int, 16, least=1),
+            Parameter("n", "How many models (copies) to load.", int, 15, least=1, most=COUNT_MAX),
+            Parameter("conc", "Requests in flight of each.", int, 16, least=1, most=COUNT_MAX),
         ),
     ),
     NamedWorkload(
@@ -194,7 +195,7 @@ PAPER: Final = (
         "requests/s; every second one more model joins and the same rate is spread over all that "
         "are active. The minor model gets 200 requests/s throughout.",
         _bursty,
-        (Parameter("n", "How many major models.", int, 3600, least=1),),
+        (Parameter("n", "How many major models.", int, 3600, least=1, most=COUNT_MAX),),
     ),
 )
 """In the order in which they are listed."""

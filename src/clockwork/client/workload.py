@@ -12,10 +12,18 @@ minute, as in the original.
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Final
 
 from msgspec import Struct
 
 from clockwork.units import MINUTE
+
+COUNT_MAX: Final = 100_000
+"""Most models of a workload, functions of a trace, and requests that a stream sends at one instant.
+
+Chosen: 24 times the models of the paper's largest experiment; a mistyped number must not fill the
+memory of the machine.
+"""
 
 
 class ModelSet(Struct, frozen=True):

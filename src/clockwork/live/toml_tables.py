@@ -8,7 +8,7 @@ keys at the start of a line), so a second look at the text finds the lines again
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,30 +27,43 @@ KNOWN_MAX: Final = 20
 _HEADER: Final = re.compile(r"\s*\[(\[?)\s*([\w-]+)\s*(?:\.\s*([\w.-]+)\s*)?\]\]?")
 _KEY: Final = re.compile(r"""\s*["']?([\w.-]+?)["']?\s*=""")
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$")
+_AT: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`")
 
 
 class TomlFile:
     """The tables of a file, and what is wrong with it so far."""
 
-    def __init__(self, path: Path, read_custom: Callable[[type, Any], Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read_custom: Callable[[type, Any], Any],
+        choices: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Read `path`.
 
         Args:
             read_custom: makes values of types that TOML does not have; raises ValueError.
+            choices: all values of keys that allow a few words, by key ("arrivals.kind").
 
         Raises:
             ConfigurationError: it cannot be read or is no TOML.
         """
         self._path = path
         self._read_custom = read_custom
+        self._choices = choices or {}
         try:
-            text = path.read_text(encoding="utf-8")
-            self.data: dict[str, Any] = tomllib.loads(text)
+            raw = path.read_bytes()
         except OSError as error:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: this is no TOML: {error}") from None
+        try:
+            text = raw.decode()
+            self.data: dict[str, Any] = tomllib.loads(text)
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise ConfigurationError(f"{path}:{line}: this is no TOML: it is not UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(_as_complaint(path, text, str(error))) from None
         self._lines = _find_lines(text)
         # What is wrong, by line.
         self._problems: list[tuple[int, str]] = []
@@ -76,6 +89,10 @@ class TomlFile:
             if field := _UNKNOWN.search(message):
                 key = f"{key}.{field[1]}" if key else field[1]
                 message = "unknown key" + _near(field[1], _fields(kind))
+            elif message.startswith("Invalid"):
+                message = unknown(_value_at(raw, key), self._choices.get(key, ()))
+            elif message.startswith("Expected") and ", got" not in message:
+                message += f", got {_value_at(raw, key)!r}"
             self.complain(place, key, message)
             return None
 
@@ -100,9 +117,16 @@ class TomlFile:
             raise ConfigurationError("\n".join(lines))
 
 
-def unknown(value: str, known: Sequence[str]) -> str:
+def unknown(value: object, known: Sequence[str]) -> str:
     """Return what to say about a name that is none of the known ones."""
-    return f"there is no {value!r}{_near(value, known)}"
+    return f"there is no {value!r}{_near(str(value), known)}"
+
+
+def _as_complaint(path: Path, text: str, message: str) -> str:
+    """Return what a TOML parser says with the line where all other complaints have it."""
+    found = _AT.search(message)
+    line = int(found[1]) if found else max(1, len(text.splitlines()))
+    return f"{path}:{line}: this is no TOML: {_AT.sub('', message)}"
 
 
 def _near(value: str, known: Sequence[str]) -> str:
@@ -110,6 +134,13 @@ def _near(value: str, known: Sequence[str]) -> str:
     if near:
         return f" (did you mean {near[0]}?)"
     return f" (known: {', '.join(known[:KNOWN_MAX])})" if known else ""
+
+
+def _value_at(raw: object, key: str) -> object:
+    """Return what stands at a key of a table; None if nothing does."""
+    for name in key.split("."):
+        raw = raw.get(name) if isinstance(raw, dict) else None
+    return raw
 
 
 def _fields(kind: type) -> list[str]:

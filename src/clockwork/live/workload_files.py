@@ -13,6 +13,7 @@ import msgspec
 from clockwork.client.azure import ReplayOptions, in_blocks, in_turn, played, resampled
 from clockwork.client.basic_workloads import zipf_weights
 from clockwork.client.workload import (
+    COUNT_MAX,
     Arrivals,
     BurstyClosed,
     BurstyOpen,
@@ -33,6 +34,7 @@ from clockwork.errors import ConfigurationError
 from clockwork.live.toml_tables import TOP, Place, TomlFile, unknown
 from clockwork.live.trace_files import read_trace
 from clockwork.live.workload_tables import (
+    CHOICES,
     BurstyClosedTable,
     BurstyOpenTable,
     ClosedLoopTable,
@@ -70,7 +72,7 @@ def read_workload_file(path: Path, *, zoo: Mapping[str, str], seed: int | None =
         ConfigurationError: something is wrong with the file; the message has a line for each
             problem, with the file, the line and the key.
     """
-    file = TomlFile(path, read_custom)
+    file = TomlFile(path, read_custom, CHOICES)
     top = file.convert(TOP, file.data, TopTable) or TopTable()
     builder = _Builder(file, directory=path.parent, seed=top.seed if seed is None else seed)
     builder.add_models(zoo)
@@ -121,6 +123,10 @@ class _Builder:
             self.models.append(ModelSet(table.name, path, table.copies))
             self._models_by_label[label] = tuple(range(first, first + table.copies))
             first += table.copies
+            if first > COUNT_MAX:
+                self._file.complain(
+                    place, "copies", f"these make {first} models, allowed: {COUNT_MAX}"
+                )
 
     def add_streams(self, slo_ns: int) -> None:
         """Take in ``[[streams]]``; `slo_ns` is for those without an SLO."""
@@ -224,7 +230,9 @@ class _Builder:
         try:
             trace = read_trace(self._directory / table.file)
         except OSError as error:
-            self._file.complain(place, "arrivals.file", f"cannot read it: {error}")
+            self._file.complain(
+                place, "arrivals.file", f"cannot read {error.filename}: {error.strerror}"
+            )
             return []
         except ConfigurationError as error:
             self._file.complain(place, "arrivals.file", str(error))

@@ -3,15 +3,20 @@
 Durations are texts with a unit ("100ms"), rates are requests per second.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from clockwork.client.workload import COUNT_MAX
 from clockwork.units import parse_duration_ns
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Limited = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
 Natural = Annotated[int, Meta(ge=0)]
+Knob = Literal["slo_factor", "rate", "scale"]
+Step = Literal["add", "mul", "toggle"]
+Mapping = Literal["blocks", "turn"]
 
 
 class Duration:
@@ -41,14 +46,14 @@ def read_custom(kind: type, raw: object) -> object:
 class ClosedLoopTable(Struct, tag_field="kind", tag="closed-loop", forbid_unknown_fields=True):
     """``kind = "closed-loop"``."""
 
-    concurrency: Count
+    concurrency: Limited
     requests: Count | None = None
 
 
 class BurstyClosedTable(Struct, tag_field="kind", tag="bursty-closed", forbid_unknown_fields=True):
     """``kind = "bursty-closed"``."""
 
-    concurrency: Count
+    concurrency: Limited
     burst: Duration
     idle: Duration
 
@@ -83,8 +88,8 @@ class GammaTable(Struct, tag_field="kind", tag="gamma", forbid_unknown_fields=Tr
 class OnOffTable(Struct, tag_field="kind", tag="on-off", forbid_unknown_fields=True):
     """``kind = "on-off"``."""
 
-    small: Count
-    large: Count
+    small: Limited
+    large: Limited
     delay: Duration
     period: Duration
 
@@ -97,12 +102,12 @@ class TraceTable(Struct, tag_field="kind", tag="trace", forbid_unknown_fields=Tr
     scale: Positive = 1.0
     stretch: Positive = 1.0
     interval: Duration | None = None
-    resample: Count | None = None
+    resample: Limited | None = None
     random_start: bool = False
     once: bool = False
     exact: bool = False
     # Blocks of functions share a model, or function i asks for model i modulo their number.
-    mapping: Literal["blocks", "turn"] = "blocks"
+    mapping: Mapping = "blocks"
 
 
 ArrivalsTable = (
@@ -131,7 +136,7 @@ class ModelTable(Struct, forbid_unknown_fields=True):
     name: str
     # Taken as it is; without it, the zoo's model of the name.
     path: str | None = None
-    copies: Count = 1
+    copies: Limited = 1
     # How streams call it; its name if absent.
     label: str | None = None
 
@@ -157,12 +162,12 @@ class StreamTable(Struct, forbid_unknown_fields=True):
 class LadderTable(Struct, forbid_unknown_fields=True):
     """``[[ladders]]``."""
 
-    knob: Literal["slo_factor", "rate", "scale"]
+    knob: Knob
     # Labels of [[streams]].
     streams: tuple[str, ...]
     period: Duration
     start: Positive
-    step: Literal["add", "mul", "toggle"]
+    step: Step
     by: float
     end: float | None = None
 
@@ -177,3 +182,12 @@ class TopTable(Struct, forbid_unknown_fields=True):
     models: Any = None
     streams: Any = None
     ladders: Any = None
+
+
+CHOICES: Final = {
+    "arrivals.kind": [each.__struct_config__.tag for each in get_args(ArrivalsTable)],
+    "arrivals.mapping": get_args(Mapping),
+    "knob": get_args(Knob),
+    "step": get_args(Step),
+}
+"""All values of the keys that allow a few words."""
