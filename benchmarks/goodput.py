@@ -213,7 +213,8 @@ def main(say: Callable[[str], None] = print) -> None:
     """Run the benchmark from the command line."""
     options = _options()
     pin(parse_cores(options.cores))
-    zoo = build_zoo(options.zoo)
+    # Absolute: the processes run in folders of their own.
+    zoo = build_zoo(options.zoo.resolve())
     machine = measure_machine(zoo / f"{MODEL}.onnx", parse_cores(options.cores), 3.0)
     say(
         f"C = {machine.one_core:.0f}/s (one core, batch 1); all cores: "
