@@ -40,7 +40,9 @@ def generate_trace(out: Path, functions: int, minutes: int, first_minute: int, s
     write_trace(made, out, first_minute=first_minute)
     for line in lines_of(statistics_of(made)):
         click.echo(line)
-    click.echo(f"Wrote {out}")
+    silent = sum(not function.total for function in made.functions)
+    unread = f"; {silent} functions are never called, and are left out when it is read"
+    click.echo(f"Wrote {out}{unread if silent else ''}")
 
 
 @trace.command("describe")

@@ -35,6 +35,8 @@ COLUMN_INCHES: Final = 3.4
 PAGE_INCHES: Final = 7.0
 """Width of a plot that spans a page."""
 PNG_DOTS_PER_INCH: Final = 200
+FINE_DECADES: Final = 2.5
+"""Chosen: eight numbers fit the lowest panel of our figures, eleven do not."""
 
 _STYLE: Final[dict[str, Any]] = {
     "axes.axisbelow": True,
@@ -107,9 +109,15 @@ def legend_above(axes: Axes, *, columns: int = 4) -> None:
 
 
 def log_scale(axes: Axes) -> None:
-    """Make the y axis logarithmic with plain numbers: 1, 2, 5, 10, not powers of ten."""
+    """Make the y axis logarithmic with plain numbers: 1, 2, 5, 10, not powers of ten.
+
+    To be called when the data is drawn: where it spans more than `FINE_DECADES`, numbers would run
+    into one another, and only 1, 10, 100 are shown.
+    """
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axes.get_ylim()
+    is_fine = high <= low * 10**FINE_DECADES
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_fine else (1.0,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
