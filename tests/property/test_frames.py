@@ -1,5 +1,8 @@
 """Frames: every message survives the wire, in any pieces; anything else is one ProtocolError."""
 
+from contextlib import suppress
+from itertools import accumulate
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -172,6 +175,41 @@ def test_a_changed_frame_is_heard_or_refused(
         assert len(ear.heard) <= 1
     else:
         assert all(type(heard) in side.classes.values() for heard, _ in ear.heard)
+
+
+def mutate(data: bytes, draw: st.DataObject) -> tuple[bytes, int]:
+    """Return `data` with a piece cut out, put in, doubled or overwritten, and where it begins."""
+    begin = draw.draw(st.integers(0, len(data) - 1))
+    end = begin + draw.draw(st.integers(1, 80))
+    noise = draw.draw(st.binary(min_size=1, max_size=80))
+    changes = {
+        "cut": data[:begin] + data[end:],
+        "end": data[:begin],
+        "insert": data[:begin] + noise + data[begin:],
+        "double": data[:end] + data[begin:],
+        "overwrite": data[:begin] + noise + data[begin + len(noise) :],
+    }
+    change = draw.draw(st.sampled_from(sorted(changes)))
+    return changes[change], begin
+
+
+@given(frames_of_a_side(), st.lists(st.integers(1, 2_000), max_size=20), st.data())
+def test_a_damaged_stream_is_heard_up_to_the_damage(
+    frames: tuple[Vocabulary, list[tuple[int, Message, bytes]]],
+    cuts: list[int],
+    data: st.DataObject,
+) -> None:
+    """Frames before the damage are heard as they were; behind it are messages or the one error."""
+    side, messages = frames
+    sent = [frame(number, encode_header(message), rest) for number, message, rest in messages]
+    damaged, begin = mutate(b"".join(sent), data)
+    ear = Ear(side)
+    with suppress(ProtocolError, PeerRefusedError):
+        ear.feed(damaged, cuts)
+    ends = list(accumulate(map(len, sent)))
+    whole = sum(end <= begin for end in ends)
+    assert ear.heard[:whole] == [(message, rest) for _, message, rest in messages[:whole]]
+    assert all(type(heard) in side.classes.values() for heard, _ in ear.heard)
 
 
 @given(st.sampled_from(CLASSES), st.binary(max_size=200))
