@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from clockwork.cli.client import _command, _value_of
 from clockwork.cli.main import main
 from clockwork.client.catalogue import WORKLOADS
-from clockwork.client.named import RESNET50
+from clockwork.client.named import RESNET50, NamedWorkload
 from clockwork.errors import ConfigurationError
 from clockwork.live.model_zoo import list_zoo
 from clockwork.models.zoo.emulated import write_emulated
+from clockwork.units import MS, SECOND
 
 MODELS = ("densenet121", "googlenet", "resnet18_v1", RESNET50)
 
@@ -74,6 +76,34 @@ def test_every_workload_explains_itself(capsys: pytest.CaptureFixture[str], name
 def _position(name: str) -> str:
     """Return how the usage line has a parameter."""
     return f"[{name.upper().replace('-', '_')}]"
+
+
+SAMPLES: dict[type, str] = {int: "3", float: "2.5", str: "name", bool: "true"}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_parameter_means_the_same_by_position_and_by_flag(name: str) -> None:
+    """The order by position is that of the table; a flag of the name has the same effect."""
+    named = WORKLOADS[name]
+    positional = [each for each in named.parameters if each.is_positional]
+    texts = [(each.choices or (SAMPLES[each.kind],))[-1] for each in positional]
+    flags = [f"--{each.name}={text}" for each, text in zip(positional, texts, strict=True)]
+    common = ["--duration=2s", "--seed=4", "--slo=50ms", "--models=a,b"]
+    given = [_given(named, [*arguments, *common]) for arguments in (texts, flags)]
+    assert given[0] == given[1]
+    assert list(given[0][0]) == [each.name for each in positional]
+    assert given[0][1] == {"duration": 2 * SECOND, "seed": 4, "slo": 50 * MS, "models": "a,b"}
+
+
+def _given(named: NamedWorkload, arguments: list[str]) -> tuple[dict[str, object], object]:
+    """Return the parameters that were given, and some of the common options."""
+    params = _command(named, None).make_context(named.name, arguments).params
+    values = {
+        each.name: value
+        for each in named.parameters
+        if (value := _value_of(each, params)) is not None
+    }
+    return values, {key: params[key] for key in ("duration", "seed", "slo", "models")}
 
 
 @pytest.mark.parametrize(
