@@ -161,6 +161,15 @@ def test_ctrl_c_ends_a_run_with_a_summary(shared_system: System, zoo_dir: Path) 
     assert "Traceback" not in program.output
 
 
+def test_ctrl_c_before_the_first_request_says_so(system: System, zoo_dir: Path) -> None:
+    """Models cannot be loaded without a worker; there is nothing to sum up yet."""
+    system.controller()
+    program = Program("client", system.address, "--workload", str(endless_workload(zoo_dir)))
+    program.wait_for("Client->Controller")
+    program.stop()
+    assert program.lines[-1] == "Stopped before the first request"
+
+
 def endless_workload(zoo_dir: Path) -> Path:
     """Return a workload file without an end."""
     path = zoo_dir.parent / "endless.toml"

@@ -115,6 +115,8 @@ def report(finished: Finished, options: RunOptions) -> int:
     if finished.error is not None:
         print(f"error: {finished.error}", file=sys.stderr)
         return EXIT_FAILED
+    if finished.summary is None:
+        print("Stopped before the first request")
     return EXIT_DONE
 
 
