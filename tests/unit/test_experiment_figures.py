@@ -93,6 +93,13 @@ def test_figure_5_says_when_it_is_not_as_in_the_paper() -> None:
     assert "1.00% came late (SLO 10 ms)" in told
 
 
+def test_figure_5_compares_nothing_with_one_bar() -> None:
+    """Whether goodput grows cannot be seen in a first run alone."""
+    told = " ".join(fig5.findings([bar(10, 300)]))
+    assert "grows" not in told
+    assert "falls" not in told
+
+
 def test_figure_6_tells_the_minor_model_apart(tmp_path: Path) -> None:
     """The tenant after the majors is the minor model."""
     ramp = fig6.ramp(setting(EXPERIMENTS["fig6"], scale=SCALE))
@@ -185,6 +192,11 @@ def test_figure_11_says_when_no_limit_was_reached() -> None:
     """If the largest cluster is as good per GPU as the others, growth is linear throughout."""
     told = " ".join(fig11.findings(figures_11({1: 100, 2: 220, 4: 420})))
     assert "Growth is linear up to 4 GPUs, the most that were tried." in told
+
+
+def test_figure_11_calls_one_point_no_line() -> None:
+    """The first cluster alone says nothing about growth."""
+    assert "linear" not in " ".join(fig11.findings(figures_11({1: 100})))
 
 
 def test_figure_11_takes_the_best_load_of_each_run(tmp_path: Path) -> None:

@@ -193,13 +193,16 @@ def findings(figures: Figures) -> list[str]:
     per_gpu = best_per_gpu(most)
     linear = [gpus for gpus, goodput in most.items() if goodput >= LINEAR * per_gpu * gpus]
     largest, reached = max(most), max(linear)
+    if len(most) == 1:
+        # One point is a line to the origin whatever it is.
+        return lines
     if reached == largest:
         lines.append(f"Growth is linear up to {largest} GPUs, the most that were tried.")
     else:
         lines.append(
             f"Growth is linear up to {reached} GPUs. With {largest} GPUs goodput is "
-            f"{most[largest] / (per_gpu * largest):.0%} of what as many single GPUs would do: the "
-            f"processes of this machine are the limit, not the GPUs."
+            f"{most[largest] / (per_gpu * largest):.0%} of what they would do at the best rate per "
+            f"GPU. Where a simulated run goes on, the cores of this machine are the limit."
         )
     return lines
 

@@ -106,13 +106,12 @@ def findings(bars: Sequence[Bar]) -> list[str]:
         else f"Of the requests answered with success at most {worst.late_share:.2%} came late "
         f"(SLO {worst.slo_ms} ms)."
     )
-    return [
-        f"Goodput is {goodput} requests/s for SLOs of {slos} ms; the paper's: about {paper}.",
-        "Goodput grows with the SLO, as in the paper: larger batches fit."
-        if not falls
-        else f"Unlike the paper, goodput falls from {'; '.join(falls)}.",
-        late,
-    ]
+    lines = [f"Goodput is {goodput} requests/s for SLOs of {slos} ms; the paper's: about {paper}."]
+    if falls:
+        lines.append(f"Unlike the paper, goodput falls from {'; '.join(falls)}.")
+    elif len(bars) > 1:
+        lines.append("Goodput grows with the SLO, as in the paper: larger batches fit.")
+    return [*lines, late]
 
 
 def draw(bars: Sequence[Bar], analyses: Mapping[int, Analysis], *, has_paper: bool) -> Figure:
