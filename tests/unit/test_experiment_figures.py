@@ -7,13 +7,14 @@ import pytest
 from experiment_stage import PretendStage, SilentAudience, setting
 from telemetry_records import request
 
-from clockwork.live.experiments import fig5, fig6, fig7, fig8, fig11, slo_ladder
+from clockwork.live.experiments import fig5, fig6, fig7, fig8, fig9, fig11, slo_ladder
 from clockwork.live.experiments.catalogue import EXPERIMENTS
 from clockwork.live.experiments.director import Outcome, perform
 from clockwork.live.experiments.plan import Run
 from clockwork.live.experiments.slo_ladder import Met, Rung
 from clockwork.messages.records import RequestRecord
 from clockwork.messages.status import Status
+from clockwork.telemetry.summary import Series
 from clockwork.units import MS, SECOND
 
 SCALE = 0.01
@@ -216,3 +217,40 @@ def test_figure_11_takes_the_best_load_of_each_run(tmp_path: Path) -> None:
     assert figures.max_goodput_per_s == {gpus: pytest.approx(expected) for gpus in fig11.GPUS}
     assert figures.course is not None
     assert figures.course.gpus == fig11.SHOWN
+
+
+@pytest.mark.parametrize(
+    ("met", "message"),
+    [
+        (1.0, "all 400 requests were satisfied."),
+        (
+            0.99,
+            "of 400 requests 4 were not satisfied (0.01 of all), of which 1 were answered late.",
+        ),
+    ],
+)
+def test_figure_9_counts_what_was_not_satisfied(met: float, message: str) -> None:
+    """A perfect run is told in one word, any other one by its misses."""
+    figures = fig9.Figures(
+        trace="made up",
+        models=1,
+        requests=400,
+        offered_per_s=4,
+        goodput_per_s=4 * met,
+        slo_attainment=met,
+        late=1,
+        cold_starts=0,
+        cold_start_share=0,
+        latency=None,
+        mean_batch_size=1,
+        prediction_errors=[],
+        series=Series(1.0, *([] for _ in range(len(Series.__struct_fields__) - 1))),
+    )
+    assert message in fig9.findings(figures, slo_ms=100)[0]
+
+
+def test_a_replayed_trace_is_named_in_the_text(tmp_path: Path) -> None:
+    """A synthetic trace is not what the paper replayed, and the text says what it was."""
+    outcome("fig9", tmp_path, PretendStage())
+    text = (tmp_path / "README.md").read_text()
+    assert "What is replayed: synthetic, 300 functions, 480 minutes, seed 3" in text

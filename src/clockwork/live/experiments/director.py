@@ -86,6 +86,7 @@ def _conclude(experiment: Experiment, setting: Setting, series: "_Series", out: 
         seed=setting.seed,
         sends_inputs=setting.sends_inputs,
         model=setting.models.base,
+        trace=None if setting.trace is None else setting.trace.source,
         runs_planned=len(series.runs),
         runs=series.summaries,
         is_interrupted=series.is_interrupted,

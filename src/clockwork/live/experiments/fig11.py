@@ -128,7 +128,7 @@ def _run(setting: Setting, gpus: int, trial: int) -> Run:
     cluster = setting.cluster(gpus)
     return Run(
         name=f"gpus-{gpus}" if not trial else f"gpus-{gpus}-trial-{trial + 1}",
-        label=f"{gpus} GPUs",
+        label=f"{gpus} GPU" if gpus == 1 else f"{gpus} GPUs",
         cluster=replace(cluster, schedule_ahead_ns=SCHEDULE_AHEAD_NS),
         workload=replace(workload, seed=setting.seed + trial, duration_ns=length_ns),
         length_ns=length_ns,

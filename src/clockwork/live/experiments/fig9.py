@@ -149,11 +149,14 @@ def _draw_errors(analysis: Analysis) -> Figure:
 def findings(figures: Figures, *, slo_ms: float) -> list[str]:
     """Return what the run shows."""
     missed = figures.requests - round(figures.slo_attainment * figures.requests)
-    told = (
-        f"Goodput is {figures.goodput_per_s:.0f} of {figures.offered_per_s:.0f} requests/s: "
-        f"{figures.slo_attainment:.3%} of {figures.requests} requests were satisfied, {missed} "
-        f"were not, of which {figures.late} were answered late."
-    )
+    told = f"Goodput is {figures.goodput_per_s:.0f} of {figures.offered_per_s:.0f} requests/s: "
+    if missed:
+        told += (
+            f"of {figures.requests} requests {missed} were not satisfied "
+            f"({missed / figures.requests:.2g} of all), of which {figures.late} were answered late."
+        )
+    else:
+        told += f"all {figures.requests} requests were satisfied."
     lines = [told]
     if (latency := figures.latency) is not None:
         within = "below" if latency.max_ms <= slo_ms else "above"
@@ -165,7 +168,7 @@ def findings(figures: Figures, *, slo_ms: float) -> list[str]:
     batch = figures.mean_batch_size or 0.0
     lines.append(
         f"{figures.cold_start_share:.2%} of the requests are cold starts, for up to {cold} models "
-        f"per {figures.series.bucket_s:g} s; the mean request runs in a batch of {batch:.1f}."
+        f"in any {figures.series.bucket_s:g} s; the mean request runs in a batch of {batch:.1f}."
     )
     lines += [
         f"Predictions of {error.action} {error.of} that were too short (by {error.share:.1%} of "

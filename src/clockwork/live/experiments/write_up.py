@@ -41,6 +41,8 @@ class Summary(Struct, frozen=True):
     sends_inputs: bool
     # The model that stands where the paper has ResNet-50.
     model: str
+    # What was replayed. None: the experiment has no trace.
+    trace: str | None
     runs_planned: int
     runs: list[RunSummary]
     is_interrupted: bool
@@ -91,9 +93,11 @@ def _differences(experiment: Experiment, summary: Summary) -> list[str]:
         )
     else:
         lines.append(
-            f"GPUs are emulated: executions and loads take what the published table says "
-            f"({summary.model} on a V100), nothing is computed."
+            "GPUs are emulated: executions and loads take what the published table says of a V100, "
+            "nothing is computed."
         )
+    if summary.trace is not None:
+        lines.append(f"What is replayed: {summary.trace}. Its rates are scaled to the GPUs.")
     if not summary.sends_inputs:
         lines.append("Requests carry no inputs.")
     if summary.scale != 1:
