@@ -139,7 +139,7 @@ FIG7: Experiment = Experiment(
         "execution times upwards, with 12 models and with 48; the more load, the looser the SLO "
         "has to be."
     ),
-    differences=("The GPUs belong to one worker instead of six.",),
+    differences=("All devices belong to one worker instead of six.",),
     default_scale=1 / 10,
     plan=plan,
     evaluate=evaluate,

@@ -241,7 +241,7 @@ FIG8: Experiment = Experiment(
         "share of satisfied latency-sensitive requests, and batch clients get what is left, which "
         "is more the looser the SLOs are."
     ),
-    differences=("The GPUs belong to one worker instead of six.",),
+    differences=("All devices belong to one worker instead of six.",),
     default_scale=1 / 5,
     plan=plan,
     evaluate=evaluate,

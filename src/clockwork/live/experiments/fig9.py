@@ -189,7 +189,7 @@ FIG9: Experiment = Experiment(
         "10) are well below a millisecond."
     ),
     differences=(
-        "The GPUs belong to one worker instead of six.",
+        "All devices belong to one worker instead of six.",
         "The published table has 64 kinds of models; the paper uses 61 of them.",
     ),
     default_scale=1 / 120,
