@@ -216,6 +216,7 @@ def test_chosen_models_take_the_place_of_a_workloads_own() -> None:
     [
         ("gamma", {"n": 0, "rate": 1.0}, "n is 0, must be at least 1"),
         ("gamma", {"n": 10**9, "rate": 1.0}, "n is 1000000000, must be at most 100000"),
+        ("bursty_experiment", {"n": 10_001}, "n is 10001, must be at most 10000"),
         ("gamma", {"n": 1}, "rate is missing"),
         ("gamma", {"n": 1, "rate": 1.0, "x": 1}, "no parameter 'x'"),
         ("gamma", {"n": 1.5, "rate": 1.0}, "n is 1.5, expected: int"),

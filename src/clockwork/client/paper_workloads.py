@@ -22,6 +22,8 @@ from clockwork.client.workload import (
 from clockwork.units import SECOND
 
 BACKGROUND_DELAY_NS: Final = 10 * SECOND
+MAJORS_MAX: Final = 10_000
+"""Chosen: counts of so many models over as many intervals are 400 MB."""
 LEAD_IN: Final = 300
 """Intervals of a second before the first major model of `bursty_experiment`."""
 MAJOR_PER_MINUTE: Final = 60_000
@@ -195,7 +197,7 @@ PAPER: Final = (
         "requests/s; every second one more model joins and the same rate is spread over all that "
         "are active. The minor model gets 200 requests/s throughout.",
         _bursty,
-        (Parameter("n", "How many major models.", int, 3600, least=1, most=COUNT_MAX),),
+        (Parameter("n", "How many major models.", int, 3600, least=1, most=MAJORS_MAX),),
     ),
 )
 """In the order in which they are listed."""
