@@ -12,6 +12,7 @@ from clockwork.client.workload import ModelSet, Stream, Workload
 from clockwork.messages.client_io import (
     ClientEffect,
     ClientEvent,
+    ControllerClosed,
     ControllerConnected,
     Finished,
     ResponseArrived,
@@ -22,6 +23,7 @@ from clockwork.messages.controller_io import Say
 from clockwork.messages.ids import ModelId
 from clockwork.messages.models import ModelInfo, ModelProfile, TensorSpec
 from clockwork.messages.requests import (
+    DoneResponse,
     InferResponse,
     LoadModelRequest,
     LoadModelResponse,
@@ -77,6 +79,10 @@ class ClientWorld:
         self.lines: list[str] = []
         self.finished: Finished | None = None
         self.most_in_flight = 0
+        # What is loaded, how the next lists are answered, and whether models can be unloaded.
+        self.models: list[ModelInfo] = []
+        self.list_statuses: list[Status] = []
+        self.unloads = True
         # When the first request was possible.
         self.begun_at_ns: int | None = None
         self._latency_ns = latency_ns
@@ -108,6 +114,11 @@ class ClientWorld:
             self.now_ns = max(self.now_ns, due_ns)
             self.step(self._responses() or [WAKEUP])
         return self
+
+    def disconnect(self) -> None:
+        """The connection breaks; what was on its way is lost."""
+        self._due.clear()
+        self.step([ControllerClosed("gone")])
 
     def step(self, events: list[ClientEvent]) -> list[ClientEffect]:
         """Hand events to the role and take its effects in."""
@@ -161,11 +172,21 @@ class ClientWorld:
         if isinstance(message, LoadModelRequest):
             info = ModelInfo(ModelId(self._next_model_id), message.path, profile())
             self._next_model_id += message.copies
+            self.models += [
+                ModelInfo(ModelId(info.model_id + copy), info.source, info.profile)
+                for copy in range(message.copies)
+            ]
             self._respond(
                 LoadModelResponse(message.user_request_id, Status.SUCCESS, "", message.copies, info)
             )
         elif isinstance(message, LsRequest):
-            self._respond(LsResponse(message.user_request_id, Status.SUCCESS, "", ()))
+            status = self.list_statuses.pop(0) if self.list_statuses else Status.SUCCESS
+            models = tuple(self.models)
+            self._respond(LsResponse(message.user_request_id, status, "why", models))
+        elif self.unloads:
+            model = next(each for each in self.models if each.model_id == message.model_id)
+            self.models.remove(model)
+            self._respond(DoneResponse(message.user_request_id, Status.SUCCESS, ""))
 
     def _respond(self, message: Response) -> None:
         self._sequence += 1

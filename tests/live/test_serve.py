@@ -111,6 +111,24 @@ def test_it_serves_until_it_is_told_to_stop(models, tmp_path, number):
     assert len(rows) == 1 + len(images)
 
 
+def test_clients_may_upload_where_it_was_told_to_keep_models(models, tmp_path):
+    """A model that comes later is kept in the folder, loaded by its name, and right."""
+    uploads = tmp_path / "uploads"
+    images, _ = digits_test_set()
+    with serving(models, tmp_path, f"--upload-dir={uploads}") as server:
+        address = server.wait_for(r"Ready: 1 models at (\S+)")[1]
+        with clockwork.connect(address) as client:
+            assert client.upload(models / "digits", name="later").sent_count == 1
+            later = client.load_model("later")
+            found = later.infer(images[0], slo_ms=5000)["scores"]
+            assert np.allclose(
+                found, client.model("digits").infer(images[0], slo_ms=5000)["scores"]
+            )
+        assert (uploads / "later" / "model.json").is_file()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == 0
+
+
 @pytest.mark.parametrize("victim", ["worker", "controller"])
 def test_the_death_of_a_child_is_told_and_ends_all(models, tmp_path, victim):
     """A child that dies is named, the other one is stopped, the exit code is 1."""

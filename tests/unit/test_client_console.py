@@ -3,7 +3,7 @@
 import pytest
 from client_stage import ClientWorld, workload
 
-from clockwork.client.core import TUNES_MAX
+from clockwork.client.ladder import TUNES_MAX
 from clockwork.client.workload import (
     ClosedLoop,
     FixedRate,

@@ -197,6 +197,8 @@ def _play(
         sends_inputs=not environment.are_inputs_disabled,
         compresses_inputs=values["compress"],
         interval_ns=values["interval"],
+        reconnect_ns=values["reconnect"],
+        unloads=values["unload"],
         json_path=values["json"],
     )
     return run_client(workload, options)
@@ -281,6 +283,14 @@ def _common_options() -> list[click.Option]:
             help="Time between lines on the console.",
         ),
         click.Option(["--compress"], is_flag=True, help="Send inputs as LZ4 blocks."),
+        click.Option(
+            ["--reconnect"],
+            type=DURATION,
+            default="30s",
+            show_default=True,
+            help="Dial again for so long when the connection breaks; 0s: end the run then.",
+        ),
+        click.Option(["--unload"], is_flag=True, help="Unload the models of the run at its end."),
         click.Option(
             ["--json"],
             type=click.Path(path_type=Path, dir_okay=False),

@@ -35,6 +35,8 @@ from clockwork.units import format_duration
 @click.option("--page", metavar="SIZE", help="Unit in which weights are placed.")
 @click.option("--slo", type=DURATION, default="100ms", show_default=True,
               help="SLO of requests that name none.")  # fmt: skip
+@click.option("--upload-dir", type=click.Path(path_type=Path),
+              help="Folder for models that clients upload; made if it is not there.")  # fmt: skip
 @click.option("--log-dir", type=click.Path(path_type=Path), help="Folder for the two logs.")
 @click.option("--emulated", is_flag=True, help="Emulate GPUs instead of computing.")
 @click.option("--parent", type=int, hidden=True)
@@ -49,6 +51,7 @@ def serve(
     cache: str,
     page: str | None,
     slo: int,
+    upload_dir: Path | None,
     log_dir: Path | None,
     emulated: bool,
     parent: int | None,
@@ -66,6 +69,8 @@ def serve(
     ]
     if page is not None:
         worker_arguments.append(f"--weights-cache-page-size={page}")
+    if upload_dir is not None:
+        worker_arguments.append(f"--upload-dir={upload_dir}")
     controller_arguments = [f"--default-slo={slo}"]
     if log_dir is not None:
         log_dir.mkdir(parents=True, exist_ok=True)

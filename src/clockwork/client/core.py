@@ -2,19 +2,18 @@
 
 ::
 
-    CONNECTING --> LOADING --> LISTING --> RUNNING --> DRAINING --> ENDED
-         \\____________\\___________\\___________\\___________________/
+    CONNECTING --> LOADING --> LISTING --> RUNNING --> DRAINING --> UNLOADING --> ENDED
 
-LOADING sends one LoadModel per model set and waits for all of them; LISTING asks for the list of
-models until the controller has left its startup phases (both try again each second while it
-answers "initializing"); RUNNING sends; DRAINING only waits for what is in flight, up to a limit.
+`phase.py` tells what they are. A run ends by itself when all streams have ended and all is
+answered, when its duration is over, or when a ladder passes its end. `StopAsked` ends RUNNING, and
+anything else at once.
 
-A run ends by itself when all streams have ended and all is answered, when its duration is over, or
-when a ladder passes its end. `StopAsked` ends RUNNING, and anything else at once.
+A connection that breaks while requests are sent or awaited is an outage (`outage.py`): the shell
+dials again, the role asks who is there which models it has, sends what is kept, and goes on. The
+run fails if that takes longer than `reconnect_ns`, or if its models are gone.
 
-A closed loop puts a place back in use when its request succeeded. After a failure it waits until
-that request's deadline: the original's controller held hopeless requests until shortly before their
-deadline, and where it answers at once a loop would spin on refusals.
+A closed loop puts a place back in use when its request succeeded, after a failure at its deadline:
+it would spin on refusals (the original's controller held hopeless requests that long).
 
 Bounds: `SENDS_MAX` requests per call of `handle` (`wakeup_ns` is then in the past, and the shell
 calls again), `IN_FLIGHT_MAX` requests without an answer, after which the run ends with an error.
@@ -23,8 +22,10 @@ calls again), `IN_FLIGHT_MAX` requests without an answer, after which the run en
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from clockwork.client.ladder import Climber
+from clockwork.client.ladder import Ladders
+from clockwork.client.model_calls import ModelCalls, ModelRequest
 from clockwork.client.model_table import ModelTable
+from clockwork.client.outage import Outage, deadline_of
 from clockwork.client.phase import MOVES, Phase
 from clockwork.client.statistics import Tally
 from clockwork.client.streams import Streams
@@ -42,33 +43,28 @@ from clockwork.messages.client_io import (
 )
 from clockwork.messages.controller_io import Say
 from clockwork.messages.requests import (
+    DoneResponse,
     InferRequest,
     InferResponse,
     LoadModelResponse,
-    LsRequest,
     LsResponse,
 )
 from clockwork.messages.role import Wakeup
 from clockwork.messages.status import Status
 from clockwork.parts.pace import Pace
 from clockwork.parts.timers import Timers
-from clockwork.units import FOREVER_NS, MS, SECOND, format_duration
+from clockwork.units import FOREVER_NS, SECOND, format_duration
 
 INTERVAL_NS: Final = 10 * SECOND
 """Between lines on the console (the original's)."""
-RETRY_NS: Final = 1 * SECOND
-"""Between tries while the controller is initializing (the original's)."""
 DRAIN_NS: Final = 30 * SECOND
 """How long to wait for answers after the last request (chosen: well above any usual SLO)."""
 DRAIN_STOPPED_NS: Final = 1 * SECOND
 """The same when a user is waiting for the end."""
-DEFAULT_SLO_NS: Final = 100 * MS
-"""The documented default of controllers: what a closed loop waits after a failure."""
+UNLOAD_NS: Final = 10 * SECOND
+"""How long to wait until models are unloaded (chosen: actions under way end long before)."""
 SENDS_MAX: Final = 10_000
 IN_FLIGHT_MAX: Final = 1_000_000
-TUNES_MAX: Final = 128
-TUNE_GAP_NS: Final = 4 * MS
-"""A ladder turns so many streams at once, the next ones so much later: 12 us each, measured."""
 
 
 class ClientRole:
@@ -81,12 +77,16 @@ class ClientRole:
         sends_inputs: bool = True,
         interval_ns: int = INTERVAL_NS,
         grain_ns: int = 0,
+        reconnect_ns: int = 0,
+        unloads: bool = False,
     ) -> None:
         """Make a client for one run.
 
         Args:
             sends_inputs: False sends requests without input, as CLOCKWORK_DISABLE_INPUTS=1.
             interval_ns: between lines on the console.
+            reconnect_ns: how long an outage may last; 0: a lost connection ends the run.
+            unloads: whether the models of the run are unloaded at its end.
             grain_ns: least time between two wake-ups for sending, on average (`parts.pace`). Live
                 shells pay for each one; what is sent later for it shows in the latencies.
         """
@@ -108,7 +108,19 @@ class ClientRole:
         # When it was told to stop sending; None if it ends by itself.
         self._stopped_at_ns: int | None = None
         self._printed_at_ns = 0
-        self._error: str | None = None
+        self._reconnects = reconnect_ns > 0
+        self._unloads = unloads
+        self._is_connected = False
+        # How the run ends; set before models are unloaded.
+        self._outcome = Finished(summary=None, error=None)
+        say, fail, timers = self._say, self._fail, self._timers
+        self._outage = Outage(reconnect_ns, timers, lose=self._lose, fail=fail, say=say)
+        self._ladders = Ladders(
+            self._streams, timers, say=say, end=lambda at_ns: self._stop(at_ns, DRAIN_NS)
+        )
+        self._calls = ModelCalls(
+            workload, self._models, timers, next_id=self._next_id, ask=self._ask, fail=fail, say=say
+        )
 
     @property
     def wakeup_ns(self) -> int | None:
@@ -149,9 +161,9 @@ class ClientRole:
     def check(self) -> None:
         """Assert every invariant."""
         self._streams.check()
-        tally = self._tally
-        assert tally.sent + tally.uncounted == tally.answered + len(self._in_flight), (
-            f"{tally.sent} sent, {tally.answered} answered, {len(self._in_flight)} in flight"
+        tally, in_flight = self._tally, len(self._in_flight)
+        assert tally.sent + tally.uncounted == tally.answered + tally.lost + in_flight, (
+            f"{tally.sent} sent, {tally.answered} answered, {tally.lost} lost, {in_flight} open"
         )
         assert len(self._in_flight) <= IN_FLIGHT_MAX, f"{len(self._in_flight)} in flight"
         is_sending = self.phase is Phase.RUNNING
@@ -160,23 +172,32 @@ class ClientRole:
     # Events
 
     def _on_connected(self, now_ns: int) -> None:
+        self._is_connected = True
+        if self.phase is not Phase.CONNECTING:
+            self._calls.list()
+            return
         self._move(Phase.LOADING)
         self._printed_at_ns = now_ns
         self._say(self._tally.lines(1)[1])
         for note in self._workload.notes:
             self._say(note)
-        for index in range(len(self._workload.models)):
-            self._load(index)
-        if self._models.are_loaded:
-            self._list(now_ns)
+        self._calls.load_all()
+        self._list_if_loaded()
 
     def _on_closed(self, event: ControllerClosed, now_ns: int) -> None:
-        self._fail(f"connection to the controller lost: {event.reason}", now_ns)
+        self._is_connected = False
+        error = f"connection to the controller lost: {event.reason}"
+        if self._reconnects and self.phase in (Phase.RUNNING, Phase.DRAINING):
+            self._outage.begin(error, self._in_flight.values(), now_ns)
+        else:
+            self._fail(error, now_ns)
 
     def _on_stop(self, now_ns: int) -> None:
         if self.phase is Phase.RUNNING:
             self._stop(now_ns, DRAIN_STOPPED_NS)
-        elif self.phase is not Phase.ENDED:
+        elif self.phase is Phase.UNLOADING:
+            self._end(now_ns)
+        else:
             self._finish(now_ns)
 
     def _on_response(self, event: ResponseArrived, now_ns: int) -> None:
@@ -184,59 +205,43 @@ class ClientRole:
         if isinstance(message, InferResponse):
             self._on_infer(event, message, now_ns)
         elif isinstance(message, LoadModelResponse):
-            self._on_load(message, now_ns)
-        elif isinstance(message, LsResponse) and self.phase is Phase.LISTING:
+            self._calls.on_load(message, now_ns)
+            self._list_if_loaded()
+        elif isinstance(message, LsResponse):
             self._on_list(message, now_ns)
+        elif isinstance(message, DoneResponse):
+            self._calls.on_unloaded(message)
 
     def _on_infer(self, event: ResponseArrived, message: InferResponse, now_ns: int) -> None:
         send = self._in_flight.pop(message.user_request_id, None)
         if send is None:
             return  # Answered twice, or never asked: the controller's mistake.
         self._tally.add_answer(send, message, at_ns=event.at_ns, payload_bytes=event.payload_bytes)
-        ready_ns = now_ns
-        if message.status != Status.SUCCESS:
-            deadline_ns = send.deadline_ns or send.arrival_ns + DEFAULT_SLO_NS
-            ready_ns = max(now_ns, deadline_ns)
-        self._streams.on_answer(send.stream, ready_ns)
-
-    def _on_load(self, message: LoadModelResponse, now_ns: int) -> None:
-        index = self._models.take_set(message)
-        if index is None or self.phase is not Phase.LOADING:
-            return
-        if message.status == Status.INITIALIZING:
-            self._say(f"Clockwork initializing, retrying {message.message}")
-            self._timers.set(now_ns + RETRY_NS, lambda _: self._load(index))
-            return
-        if message.status != Status.SUCCESS or message.model is None:
-            failed = self._workload.models[index]
-            self._fail(f"cannot load {failed.name} from {failed.path}: {message.message}", now_ns)
-            return
-        self._models.adopt(index, message.model)
-        if self._models.are_loaded:
-            self._list(now_ns)
+        is_good = message.status == Status.SUCCESS
+        self._streams.on_answer(send.stream, now_ns if is_good else max(now_ns, deadline_of(send)))
 
     def _on_list(self, message: LsResponse, now_ns: int) -> None:
-        if message.status == Status.INITIALIZING:
-            self._say(f"Clockwork initializing, retrying {message.message}")
-            self._timers.set(now_ns + RETRY_NS, self._ask_list)
-        elif message.status != Status.SUCCESS:
-            self._fail(f"LS error: {message.message}", now_ns)
-        else:
-            self._run(now_ns)
+        if self.phase is Phase.LISTING:
+            if self._calls.on_list(message, now_ns, is_again=False):
+                self._run(now_ns)
+        elif self._outage.is_on and self._calls.on_list(message, now_ns, is_again=True):
+            self._effects += self._outage.end(now_ns)
 
-    # Loading
+    def _list_if_loaded(self) -> None:
+        """Ask whether the controller serves, once all models are loaded."""
+        if self.phase is Phase.LOADING and self._models.are_loaded:
+            self._move(Phase.LISTING)
+            self._calls.list()
 
-    def _load(self, set_index: int) -> None:
-        request = self._models.load(set_index, self._take_request_id())
-        self._effects.append(SendRequest(request))
+    def _ask(self, request: ModelRequest) -> None:
+        if self._is_connected:
+            self._effects.append(SendRequest(request))
 
-    def _list(self, now_ns: int) -> None:
-        self._move(Phase.LISTING)
-        self._ask_list(now_ns)
-
-    def _ask_list(self, now_ns: int) -> None:
-        request_id = self._take_request_id()
-        self._effects.append(SendRequest(LsRequest(user_request_id=request_id, user_id=0)))
+    def _lose(self, send: SendInfer, at_ns: int) -> None:
+        """Take in that a request will not be answered."""
+        del self._in_flight[send.request.user_request_id]
+        self._tally.add_lost(send)
+        self._streams.on_answer(send.stream, at_ns)
 
     # Running
 
@@ -247,8 +252,7 @@ class ClientRole:
         for delay_ns in delays_ns:
             self._say(f"Client start delayed by {format_duration(delay_ns)}")
         self._streams.start(now_ns)
-        for ladder in self._workload.ladders:
-            self._wait_on(Climber(ladder), now_ns)
+        self._ladders.start(self._workload.ladders, now_ns)
         begin_ns, duration_ns = now_ns + self._workload.warm_up_ns, self._workload.duration_ns
         if begin_ns > now_ns:
             self._timers.set(begin_ns, self._count_anew)
@@ -274,6 +278,8 @@ class ClientRole:
             self._stopped_at_ns = None
         if self.phase is Phase.DRAINING and not self._in_flight:
             self._finish(now_ns)
+        if self.phase is Phase.UNLOADING and (self._calls.is_unloaded or not self._is_connected):
+            self._end(now_ns)
 
     def _send_until(self, until_ns: int, now_ns: int) -> bool:
         """Send all requests due by `until_ns`; return False if there are too many for one go."""
@@ -318,33 +324,10 @@ class ClientRole:
         )
         self._in_flight[request_id] = send
         self._tally.add_sent(send)
-        self._effects.append(send)
-
-    def _wait_on(self, climber: Climber, from_ns: int) -> None:
-        """Have a ladder take its next step one period after `from_ns`."""
-        self._timers.set(
-            from_ns + climber.ladder.period_ns, lambda at_ns: self._climb(climber, at_ns)
-        )
-
-    def _climb(self, climber: Climber, at_ns: int) -> None:
-        if self.phase is not Phase.RUNNING:
-            return
-        rung = climber.climb()
-        for line in rung.lines:
-            self._say(line)
-        if rung.applies:
-            self._tune(climber, 0, at_ns)
-        if rung.ends:
-            self._stop(at_ns, DRAIN_NS)
+        if self._outage.is_on:
+            self._outage.keep(send)
         else:
-            self._wait_on(climber, at_ns)
-
-    def _tune(self, climber: Climber, first: int, at_ns: int) -> None:
-        """Give the ladder's value to its streams from place `first` on, bit by bit."""
-        ladder, last = climber.ladder, first + TUNES_MAX
-        self._streams.tune(ladder.streams[first:last], ladder.knob, climber.value, at_ns)
-        if last < len(ladder.streams):
-            self._timers.set(at_ns + TUNE_GAP_NS, lambda ns: self._tune(climber, last, ns))
+            self._effects.append(send)
 
     def _print(self, at_ns: int) -> None:
         """Say the lines of the console, and again after another interval."""
@@ -368,25 +351,41 @@ class ClientRole:
             self._move(Phase.DRAINING)
             self._stopped_at_ns = at_ns
             self._streams.stop()
+            self._ladders.stop()
             self._timers.set(at_ns + drain_ns, self._finish)
 
     def _fail(self, error: str, now_ns: int) -> None:
-        self._error = error
-        self._finish(now_ns)
+        self._finish(now_ns, error)
 
-    def _finish(self, at_ns: int) -> None:
-        if self.phase is Phase.ENDED:
+    def _finish(self, at_ns: int, error: str | None = None) -> None:
+        """Sum up, and end, or have models unloaded before."""
+        if self.phase in (Phase.UNLOADING, Phase.ENDED):
             return
         has_run = self.phase in (Phase.RUNNING, Phase.DRAINING)
-        self._move(Phase.ENDED)
         self._streams.stop()
+        self._ladders.stop()
         summary = None
         if has_run:
             end_ns = at_ns if self._stopped_at_ns is None else self._stopped_at_ns
             summary = self._tally.summary(
                 self._workload, self._models.ids, end_ns - self._started_at_ns
             )
-        self._effects.append(Finished(summary=summary, error=self._error))
+        self._outcome = Finished(summary=summary, error=error)
+        if not self._unloads or self.phase is Phase.CONNECTING:
+            self._end(at_ns)
+            return
+        self._move(Phase.UNLOADING)
+        self._calls.unload()
+        self._timers.set(at_ns + UNLOAD_NS, self._end)
+
+    def _end(self, at_ns: int) -> None:
+        """Tell how the run ended, once."""
+        if self.phase is Phase.ENDED:
+            return
+        if self.phase is Phase.UNLOADING:
+            self._calls.sum_up()
+        self._move(Phase.ENDED)
+        self._effects.append(self._outcome)
 
     def _move(self, phase: Phase) -> None:
         assert phase in MOVES[self.phase], f"{self.phase} must not become {phase}"
@@ -395,6 +394,6 @@ class ClientRole:
     def _say(self, text: str) -> None:
         self._effects.append(Say(text))
 
-    def _take_request_id(self) -> int:
+    def _next_id(self) -> int:
         self._next_request_id += 1
         return self._next_request_id - 1

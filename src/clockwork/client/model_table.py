@@ -4,6 +4,8 @@ A workload counts its models from 0: copies of its first set first. Here is what
 indices: ids, sizes of inputs, and execution times, in which SLO factors count.
 """
 
+from collections.abc import Iterable
+
 from clockwork.client.workload import Workload
 from clockwork.messages.ids import ModelId
 from clockwork.messages.models import ModelInfo
@@ -16,6 +18,7 @@ class ModelTable:
     __slots__ = (
         "_exec_ns",
         "_firsts",
+        "_ids_by_set",
         "_sends_inputs",
         "_sets_by_request",
         "_unloaded",
@@ -30,6 +33,8 @@ class ModelTable:
         # Index of the model set whose LoadModel is on its way, by request id.
         self._sets_by_request: dict[int, int] = {}
         self._unloaded = len(workload.models)
+        # Ids of the copies of each set that is loaded, by its index.
+        self._ids_by_set: dict[int, range] = {}
         # Index of each set's first copy.
         self._firsts: list[int] = []
         first = 0
@@ -60,15 +65,36 @@ class ModelTable:
         """Return the index of the model set that is answered; None if none was asked for."""
         return self._sets_by_request.pop(response.user_request_id, None)
 
-    def adopt(self, set_index: int, info: ModelInfo) -> None:
-        """Take in a loaded model set; its copies have consecutive ids."""
+    @property
+    def is_loading(self) -> bool:
+        """True if a LoadModel is on its way."""
+        return bool(self._sets_by_request)
+
+    def loaded_ids(self) -> list[ModelId]:
+        """Return the ids of all models that are loaded."""
+        return [ModelId(id_) for ids in self._ids_by_set.values() for id_ in ids]
+
+    def find_missing(self, there: Iterable[ModelInfo]) -> str | None:
+        """Return the id and name of the first model that is not among those `there`, or None."""
+        known = {info.model_id for info in there}
+        for set_index, ids in self._ids_by_set.items():
+            for model_id in ids:
+                if ModelId(model_id) not in known:
+                    return f"{model_id} ({self._workload.models[set_index].name})"
+        return None
+
+    def adopt(self, set_index: int, info: ModelInfo) -> list[ModelId]:
+        """Take in a loaded model set; its copies have consecutive ids, which are returned."""
         self._unloaded -= 1
+        copies = self._workload.models[set_index].copies
+        self._ids_by_set[set_index] = range(info.model_id, info.model_id + copies)
         profile = info.profile
         first = self._firsts[set_index]
-        for copy in range(self._workload.models[set_index].copies):
+        for copy in range(copies):
             self.ids[first + copy] = ModelId(info.model_id + copy)
             self.input_bytes[first + copy] = profile.input_bytes if self._sends_inputs else 0
             self._exec_ns[first + copy] = profile.exec_ns[0] if profile.exec_ns else 0
+        return self.ids[first : first + copies]
 
     def slo_of(self, model: int, slo_ns: int, slo_factor: float) -> int | None:
         """Return the SLO of a request as a duration; None: only the controller knows it."""

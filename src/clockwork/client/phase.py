@@ -2,12 +2,14 @@
 
 ::
 
-    CONNECTING --> LOADING --> LISTING --> RUNNING --> DRAINING --> ENDED
-         \\____________\\___________\\___________\\___________________/
+    CONNECTING --> LOADING --> LISTING --> RUNNING --> DRAINING --> UNLOADING --> ENDED
+         |            |           |           |            |                        ^
+         +------------+-----------+-----------+------------+------------------------+
 
 LOADING sends one LoadModel per model set and waits for all of them; LISTING asks for the list of
 models until the controller has left its startup phases (both try again each second while it
 answers "initializing"); RUNNING sends; DRAINING only waits for what is in flight, up to a limit.
+UNLOADING, if it is wanted, comes before the end of any run that has loaded models.
 """
 
 from enum import Enum, auto
@@ -22,15 +24,17 @@ class Phase(Enum):
     LISTING = auto()
     RUNNING = auto()
     DRAINING = auto()
+    UNLOADING = auto()
     ENDED = auto()
 
 
 MOVES: Final = {
     Phase.CONNECTING: {Phase.LOADING, Phase.ENDED},
-    Phase.LOADING: {Phase.LISTING, Phase.ENDED},
-    Phase.LISTING: {Phase.RUNNING, Phase.ENDED},
-    Phase.RUNNING: {Phase.DRAINING, Phase.ENDED},
-    Phase.DRAINING: {Phase.ENDED},
+    Phase.LOADING: {Phase.LISTING, Phase.UNLOADING, Phase.ENDED},
+    Phase.LISTING: {Phase.RUNNING, Phase.UNLOADING, Phase.ENDED},
+    Phase.RUNNING: {Phase.DRAINING, Phase.UNLOADING, Phase.ENDED},
+    Phase.DRAINING: {Phase.UNLOADING, Phase.ENDED},
+    Phase.UNLOADING: {Phase.ENDED},
     Phase.ENDED: set[Phase](),
 }
 """Which phase may follow which."""

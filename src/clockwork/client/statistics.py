@@ -111,6 +111,7 @@ class Tally:
         "_succeeded",
         "cold_starts",
         "latencies",
+        "lost",
         "recent",
         "recently_sent",
         "statuses",
@@ -132,6 +133,8 @@ class Tally:
         # Responses by status code.
         self.statuses: dict[int, int] = {}
         self.cold_starts = 0
+        # Requests that will get no response: there was no connection until their deadlines.
+        self.lost = 0
         self.latencies = Latencies()
         # Since the last line: latencies, requests, and what crossed the network.
         self.recent = Extent()
@@ -176,6 +179,13 @@ class Tally:
         self._succeeded[send.model] += 1
         if send.deadline_ns is None or at_ns <= send.deadline_ns:
             self._good[send.model] += 1
+
+    def add_lost(self, send: SendInfer) -> None:
+        """Take in that `send` will get no response."""
+        if send.arrival_ns < self._from_ns:
+            self.uncounted -= 1
+        else:
+            self.lost += 1
 
     def lines(self, elapsed_ns: int) -> list[str]:
         """Return the two lines of SPEC 6.4 for the last `elapsed_ns`, and begin anew."""

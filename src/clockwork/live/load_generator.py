@@ -7,6 +7,7 @@ import asyncio
 import gc
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -17,8 +18,9 @@ from msgspec import Struct
 from clockwork.client.core import INTERVAL_NS, ClientRole
 from clockwork.client.summary import summary_lines
 from clockwork.client.workload import Workload
+from clockwork.errors import ConnectionLostError
 from clockwork.live.addresses import Address
-from clockwork.live.dialling import dial
+from clockwork.live.dialling import Backoff, dial
 from clockwork.live.driver import RoleDriver
 from clockwork.live.process import calm_garbage_collector, keep_freed_memory
 from clockwork.live.sample_inputs import SampleInputs
@@ -62,6 +64,10 @@ class RunOptions(Struct, frozen=True):
     # Sends them as LZ4 blocks.
     compresses_inputs: bool = False
     interval_ns: int = INTERVAL_NS
+    # How long to dial again when the connection breaks; 0: that ends the run.
+    reconnect_ns: int = 0
+    # Unload the models of the run at its end.
+    unloads: bool = False
     # Where the summary goes as JSON; None: nowhere.
     json_path: Path | None = None
 
@@ -138,12 +144,18 @@ class _ClientShell:
         self.finished: asyncio.Future[Finished] = self._loop.create_future()
         self._inputs = SampleInputs(workload.seed, compresses=options.compresses_inputs)
         self._flusher = Flusher(self._loop)
-        self._connection = Connection(self, AT_CLIENT, self._flusher)
+        self._connection = self._new_connection()
+        # Dials again while there is no connection.
+        self._dialling: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._is_closing = False
         role = ClientRole(
             workload,
             sends_inputs=options.sends_inputs,
             interval_ns=options.interval_ns,
             grain_ns=GRAIN_NS,
+            reconnect_ns=options.reconnect_ns,
+            unloads=options.unloads,
         )
         self._driver: RoleDriver[ClientEvent, ClientEffect] = RoleDriver(
             role,
@@ -175,6 +187,10 @@ class _ClientShell:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.remove_signal_handler(number)
         self._driver.close()
+        self._is_closing = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.gather(self._dialling, return_exceptions=True)
         self._connection.close("the run is over")
         await self._connection.wait_closed()
         gc.unfreeze()
@@ -184,6 +200,7 @@ class _ClientShell:
     def on_ready(self, connection: Connection) -> None:
         """Begin."""
         self._print("Connection established")
+        self._backoff.reset()
         self._driver.post(ControllerConnected())
 
     def on_message(
@@ -198,8 +215,22 @@ class _ClientShell:
         self._driver.post(ResponseArrived(message, len(payload), at_ns))
 
     def on_closed(self, connection: Connection, reason: str) -> None:
-        """End the run."""
+        """Tell the role, and dial again if that is wanted."""
         self._driver.post(ControllerClosed(reason))
+        if self._options.reconnect_ns and not self._is_closing:
+            self._dialling = asyncio.ensure_future(self._dial_again())
+
+    def _new_connection(self) -> Connection:
+        return Connection(self, AT_CLIENT, self._flusher)
+
+    async def _dial_again(self) -> None:
+        """Dial until somebody answers; the role decides for how long."""
+        while True:
+            await asyncio.sleep(self._backoff.next_s())
+            self._connection = self._new_connection()
+            with suppress(ConnectionLostError):
+                await dial(self._options.address, lambda: self._connection)
+                return
 
     # What the role wants.
 

@@ -4,12 +4,18 @@ from msgspec import Struct
 
 from clockwork.messages.controller_io import Say
 from clockwork.messages.ids import ModelId
-from clockwork.messages.requests import InferRequest, LoadModelRequest, LsRequest, Response
+from clockwork.messages.requests import (
+    InferRequest,
+    LoadModelRequest,
+    LsRequest,
+    Response,
+    UnloadModelRequest,
+)
 from clockwork.messages.role import Wakeup
 
 
 class ControllerConnected(Struct, frozen=True, gc=False):
-    """The connection to the controller stands: begin."""
+    """The connection to the controller stands: begin, or go on after an outage."""
 
 
 class ResponseArrived(Struct, frozen=True, gc=False):
@@ -22,7 +28,7 @@ class ResponseArrived(Struct, frozen=True, gc=False):
 
 
 class ControllerClosed(Struct, frozen=True, gc=False):
-    """The connection to the controller broke; nothing more will be answered."""
+    """The connection to the controller broke; what was sent on it will not be answered."""
 
     reason: str
 
@@ -52,7 +58,7 @@ class SendInfer(Struct, frozen=True, gc=False):
 class SendRequest(Struct, frozen=True, gc=False):
     """Send a request without payload."""
 
-    message: LoadModelRequest | LsRequest
+    message: LoadModelRequest | LsRequest | UnloadModelRequest
 
 
 class LatencySummary(Struct, frozen=True):
