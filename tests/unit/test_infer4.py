@@ -279,6 +279,19 @@ def test_an_overdue_action_is_given_up_and_its_requests_answered() -> None:
     assert stage.role.strays["unknown, late or repeated action"] == 1
 
 
+def test_what_a_load_brings_after_it_was_given_up_is_evicted() -> None:
+    """A load may end long after it was overdue; its pages are free at the worker as well then."""
+    stage = Stage().start(profile())
+    stage.infer(slo_ms=100)
+    (load,) = stage.take(LoadWeights)
+    stage.advance(5_000)
+    (evict,) = stage.take(EvictWeights)
+    assert (evict.model_id, evict.gpu_id) == (load.model_id, load.gpu_id)
+    stage.succeed(load, took_ms=5_000)
+    stage.succeed(evict)
+    assert stage.role.strays["unknown, late or repeated action"] == 1
+
+
 def test_the_queue_of_a_client_that_left_is_dropped() -> None:
     """Nobody computes for a client that is gone, and others are not affected."""
     stage = warm_stage()

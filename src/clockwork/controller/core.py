@@ -36,6 +36,7 @@ from clockwork.controller.underway import (
 from clockwork.messages.actions import (
     ActionFailed,
     ActionType,
+    EvictWeights,
     EvictWeightsDone,
     InferDone,
     LoadWeightsDone,
@@ -63,7 +64,7 @@ from clockwork.messages.requests import (
 from clockwork.messages.role import Wakeup
 from clockwork.messages.status import ActionStatus
 from clockwork.parts.timers import earliest_ns
-from clockwork.units import MS
+from clockwork.units import FOREVER_NS, MS
 
 SWEEP_NS: Final = 500 * MS
 """How often overdue actions are looked for (chosen)."""
@@ -309,6 +310,20 @@ class ControllerRole:
                 now_ns,
             )
             self._on_failure(pending, failed, now_ns, now_ns)
+            if isinstance(pending, PendingLoad):
+                self._evict_after(pending, now_ns)
+
+    def _evict_after(self, load: PendingLoad, now_ns: int) -> None:
+        """Evict what a load that was given up may bring after all.
+
+        Its pages count as free from now on. Workers keep loads and evictions in order, so they are
+        free again before the next load takes them.
+        """
+        instance, action_id = load.instance, self._ledger.next_action_id()
+        self._ledger.send(
+            PendingEvict(action_id, load.worker_id, instance, now_ns, load.copies_loaded),
+            EvictWeights(action_id, instance.model.model_id, instance.gpu.gpu_id, 0, FOREVER_NS),
+        )
 
     def _narrated(self, effects: list[ControllerEffect], now_ns: int) -> list[ControllerEffect]:
         """Return the effects of a startup step with a console line for each message."""
