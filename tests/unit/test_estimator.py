@@ -63,3 +63,16 @@ def test_a_profile_that_was_too_high_leaves_with_the_window() -> None:
     for _ in range(WINDOW):
         estimator.add(1_000)
     assert estimator.estimate_ns == 1_000
+
+
+def test_doubts_end_at_the_profile() -> None:
+    """An estimate that nothing confirms comes all the way back, and soon."""
+    estimator = Estimator(4_000)
+    for _ in range(3):
+        estimator.add(16_000)
+    assert estimator.is_raised
+    doubts = 0
+    while estimator.is_raised:
+        estimator.doubt()
+        doubts += 1
+    assert (estimator.estimate_ns, doubts) == (4_000, 4)

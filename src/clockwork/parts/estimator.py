@@ -71,8 +71,13 @@ class Estimator:
         return self.estimate_ns > self._profile_ns * RAISED_PERCENT // 100
 
     def doubt(self) -> None:
-        """Forget half of what exceeds the profile: nothing has confirmed it for a while."""
+        """Forget half of what exceeds the profile: nothing has confirmed it for a while.
+
+        What is little more than the profile is forgotten whole: a tight SLO may lie in between.
+        """
         excess_ns = max(self.estimate_ns - self._profile_ns, 0)
         self.estimate_ns = self._profile_ns + excess_ns // 2
+        if not self.is_raised:
+            self.estimate_ns = self._profile_ns
         self._recent = deque((self.estimate_ns,))
         self._ordered = [self.estimate_ns]
