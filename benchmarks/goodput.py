@@ -6,20 +6,25 @@ is good if it is answered within the SLO, counted from its scheduled arrival. Cl
 SLO; the control (`control_server.py`) serves in the order of arrival, so that one run of it tells
 its goodput for every SLO.
 
-    python benchmarks/goodput.py [--cores 0,1] [--slo 100] [--loads 1 2] [--out DIR]
+    python benchmarks/goodput.py [--cores 0,1] [--slo 100] [--loads 1 2] [--out DIR] [--add FILE]
+
+C is measured before and after, and the mean counts: other guests of a machine change what it can
+do. So a run may also be done in pieces, each with a C of its own, which `--add` puts together.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import msgspec
 from load_point import Load, measure_zipf
-from msgspec import Struct, to_builtins
+from msgspec import Struct
+from msgspec.structs import astuple
 from rig import CLOCKWORK, Process, RigConfig, parse_cores, pin
 
 from clockwork.telemetry import plot_style
@@ -30,6 +35,8 @@ SIDE: Final = 112
 INPUT_BYTES: Final = 3 * SIDE * SIDE * 4
 SLOS_MS: Final = (25.0, 50.0, 100.0, 250.0, 500.0)
 LOADS: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
+SERVERS: Final = ("clockwork", "control")
+MACHINE_S: Final = 2.0
 HERE: Final = Path(__file__).parent
 
 
@@ -38,9 +45,8 @@ class Outcome(Struct, frozen=True):
 
     server: str
     slo_ms: float
-    # Multiples of C.
+    # Of C.
     load: float
-    goodput: float
     offered_per_s: float
     goodput_per_s: float
 
@@ -53,6 +59,51 @@ class Machine(Struct, frozen=True):
     # All cores at once, at batch sizes 1 and 8.
     batch_1: float
     batch_8: float
+
+    def __str__(self) -> str:
+        return (
+            f"C = {self.one_core:.0f}/s (one core, batch 1); all cores: "
+            f"{self.batch_1 / self.one_core:.2f} C at batch 1, "
+            f"{self.batch_8 / self.one_core:.2f} C at batch 8"
+        )
+
+
+class Run(Struct, frozen=True):
+    """What was measured in one go."""
+
+    machine: Machine
+    outcomes: list[Outcome]
+
+
+class Row(Struct, frozen=True):
+    """A line of the summary: a server at an SLO. Rates are multiples of C."""
+
+    server: str
+    slo_ms: float
+    peak: float
+    # As a share of what the cores do at batch size 8 with nothing else to do.
+    peak_of_batch_8: float
+    # Shares of the peak that are left at loads of 2 C and 4 C; absent if these were not offered.
+    kept_at_2: float | None
+    kept_at_4: float | None
+
+    def __str__(self) -> str:
+        kept = [
+            f"  at {load} C {share:6.1%} of it"
+            for load, share in ((2, self.kept_at_2), (4, self.kept_at_4))
+            if share is not None
+        ]
+        return (
+            f"{self.server:>9} SLO {self.slo_ms:>3.0f} ms: peak {self.peak:4.2f} C = "
+            f"{self.peak_of_batch_8:4.0%} of batch 8{''.join(kept)}"
+        )
+
+
+class Report(Struct, frozen=True):
+    """What goodput.json holds."""
+
+    runs: list[Run]
+    summary: list[Row]
 
 
 def measure_machine(onnx_file: Path, cores: list[int], seconds: float) -> Machine:
@@ -103,15 +154,11 @@ def run_ours(options: argparse.Namespace, zoo: Path, machine: Machine) -> list[O
                 model=MODEL,
             )
             point = measure_zipf(config, offered, zoo=zoo, keep=options.keep_logs)
-            rate = point.goodput_per_s
-            outcome = Outcome(
-                "clockwork", slo_ms, load, rate / machine.one_core, point.offered_per_s, rate
-            )
+            outcome = Outcome("clockwork", slo_ms, load, point.offered_per_s, point.goodput_per_s)
             outcomes.append(outcome)
             cpu = " ".join(f"{k}={v:.2f}" for k, v in point.cores.items() if "/" not in k)
-            print(
-                f"{line(outcome)} p50={point.p50_ms:.1f} p99={point.p99_ms:.1f} {cpu}", flush=True
-            )
+            text = line(outcome, machine)
+            print(f"{text} p50={point.p50_ms:.1f} p99={point.p99_ms:.1f} {cpu}", flush=True)
     return outcomes
 
 
@@ -123,9 +170,9 @@ def run_control(options: argparse.Namespace, zoo: Path, machine: Machine) -> lis
         for slo_ms in options.slo:
             good = sum(each is not None and each <= slo_ms for each in seen["latencies_ms"])
             offered, rate = len(seen["latencies_ms"]) / seen["seconds"], good / seen["seconds"]
-            outcome = Outcome("control", slo_ms, load, rate / machine.one_core, offered, rate)
+            outcome = Outcome("control", slo_ms, load, offered, rate)
             outcomes.append(outcome)
-            print(line(outcome), flush=True)
+            print(line(outcome, machine), flush=True)
     return outcomes
 
 
@@ -156,47 +203,59 @@ def _control_point(
     return seen
 
 
-def line(outcome: Outcome) -> str:
+def line(outcome: Outcome, machine: Machine) -> str:
     """Return what is printed of an outcome."""
     return (
         f"  {outcome.server:>9} SLO {outcome.slo_ms:>3.0f} ms, {outcome.load:4.2f} C offered "
-        f"({outcome.offered_per_s:5.0f}/s): goodput {outcome.goodput:5.2f} C "
-        f"({outcome.goodput_per_s:5.0f}/s)"
+        f"({outcome.offered_per_s:5.0f}/s): goodput "
+        f"{outcome.goodput_per_s / machine.one_core:5.2f} C ({outcome.goodput_per_s:5.0f}/s)"
     )
 
 
-def summary(outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """Return a row per server and SLO: its peak, and what it keeps of it at 2 C and 4 C."""
+def curve(runs: Sequence[Run], server: str, slo_ms: float) -> dict[float, tuple[float, float]]:
+    """Return goodput by offered load, both in C, as multiples of C and of batch 8."""
+    return {
+        each.load: (
+            each.goodput_per_s / run.machine.one_core,
+            each.goodput_per_s / run.machine.batch_8,
+        )
+        for run in runs
+        for each in run.outcomes
+        if (each.server, each.slo_ms) == (server, slo_ms)
+    }
+
+
+def summary(runs: Sequence[Run]) -> list[Row]:
+    """Return a row per server and SLO."""
     rows = []
-    for server in ("clockwork", "control"):
-        for slo_ms in sorted({each.slo_ms for each in outcomes}):
-            own = [each for each in outcomes if (each.server, each.slo_ms) == (server, slo_ms)]
-            if not own:
+    for server in SERVERS:
+        for slo_ms in _slos(runs):
+            goodput = curve(runs, server, slo_ms)
+            if not goodput:
                 continue
-            peak = max(each.goodput for each in own)
-            kept = {
-                f"kept_at_{each.load:g}C": round(each.goodput / peak, 3)
-                for each in own
-                if each.load in (2.0, 4.0)
-            }
-            row: dict[str, Any] = {"server": server, "slo_ms": slo_ms, "peak": round(peak, 2)}
-            rows.append(row | kept)
+            peak, of_batch_8 = max(goodput.values())
+            kept = [
+                round(goodput[load][0] / peak, 3) if load in goodput else None
+                for load in (2.0, 4.0)
+            ]
+            rows.append(Row(server, slo_ms, round(peak, 2), round(of_batch_8, 2), *kept))
     return rows
 
 
-def draw(outcomes: list[Outcome], out: Path) -> list[Path]:
+def draw(runs: Sequence[Run], out: Path) -> list[Path]:
     """Write the plot of goodput against offered load, one panel per SLO."""
-    slos = sorted({each.slo_ms for each in outcomes})
+    slos = _slos(runs)
     with plot_style.style():
         figure = plot_style.new_figure(width_inches=plot_style.PAGE_INCHES, height_inches=1.9)
         panels = figure.subplots(1, len(slos), sharey=True, squeeze=False)[0]
         for axes, slo_ms in zip(panels, slos, strict=True):
             axes.plot([0, 4], [0, 4], color="#BBBBBB", linewidth=0.8, label="offered")
-            for number, server in enumerate(("clockwork", "control")):
-                own = [each for each in outcomes if (each.server, each.slo_ms) == (server, slo_ms)]
+            for number, server in enumerate(SERVERS):
+                goodput = curve(runs, server, slo_ms)
+                loads = sorted(goodput)
                 axes.plot(
-                    [each.load for each in own],
-                    [each.goodput for each in own],
+                    loads,
+                    [goodput[load][0] for load in loads],
                     color=plot_style.COLOURS[number],
                     linestyle=plot_style.DASHES[number],
                     label=server,
@@ -209,32 +268,43 @@ def draw(outcomes: list[Outcome], out: Path) -> list[Path]:
         return plot_style.save(figure, out / "goodput")
 
 
+def _slos(runs: Sequence[Run]) -> list[float]:
+    return sorted({each.slo_ms for run in runs for each in run.outcomes})
+
+
 def main(say: Callable[[str], None] = print) -> None:
     """Run the benchmark from the command line."""
     options = _options()
     pin(parse_cores(options.cores))
     # Absolute: the processes run in folders of their own.
     zoo = build_zoo(options.zoo.resolve())
-    machine = measure_machine(zoo / f"{MODEL}.onnx", parse_cores(options.cores), 3.0)
-    say(
-        f"C = {machine.one_core:.0f}/s (one core, batch 1); all cores: "
-        f"{machine.batch_1 / machine.one_core:.2f} C at batch 1, "
-        f"{machine.batch_8 / machine.one_core:.2f} C at batch 8"
-    )
-    outcomes = []
-    if "clockwork" in options.servers:
-        outcomes += run_ours(options, zoo, machine)
-    if "control" in options.servers:
-        outcomes += run_control(options, zoo, machine)
-    rows = summary(outcomes)
-    for row in rows:
-        say("  ".join(f"{name}={value}" for name, value in row.items()))
+    runs = [msgspec.json.decode(path.read_bytes(), type=Report).runs for path in options.add]
+    earlier = [run for several in runs for run in several]
+    new = [] if options.only_add else [measure(options, zoo, say)]
+    report = Report([*earlier, *new], summary([*earlier, *new]))
+    for row in report.summary:
+        say(str(row))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        for path in draw(outcomes, options.out):
+        for path in draw(report.runs, options.out):
             say(f"wrote {path}")
-        text = {"machine": machine, "summary": rows, "outcomes": outcomes}
-        (options.out / "goodput.json").write_text(json.dumps(to_builtins(text), indent=2))
+        (options.out / "goodput.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+
+
+def measure(options: argparse.Namespace, zoo: Path, say: Callable[[str], None]) -> Run:
+    """Return one run of all that is asked for."""
+    onnx_file, cores = zoo / f"{MODEL}.onnx", parse_cores(options.cores)
+    before = measure_machine(onnx_file, cores, MACHINE_S)
+    say(str(before))
+    outcomes = []
+    if "clockwork" in options.servers:
+        outcomes += run_ours(options, zoo, before)
+    if "control" in options.servers:
+        outcomes += run_control(options, zoo, before)
+    after = measure_machine(onnx_file, cores, MACHINE_S)
+    say(str(after))
+    mean = [(one + other) / 2 for one, other in zip(astuple(before), astuple(after), strict=True)]
+    return Run(Machine(*mean), outcomes)
 
 
 def _options() -> argparse.Namespace:
@@ -248,7 +318,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cores-per-gpu", type=int, default=1)
     parser.add_argument("--worker-argument", action="append", default=[])
     parser.add_argument("--controller-argument", action="append", default=[])
-    parser.add_argument("--servers", nargs="+", default=("clockwork", "control"))
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
+    parser.add_argument("--add", type=Path, nargs="+", default=(), help="goodput.json of others")
+    parser.add_argument("--only-add", action="store_true", help="measure nothing")
     parser.add_argument("--zoo", type=Path, default=Path("bench-out/zoo"))
     parser.add_argument("--keep-logs", type=Path, help="folder for our logs of each point")
     parser.add_argument("--out", type=Path, help="folder for the plot and goodput.json")
