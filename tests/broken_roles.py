@@ -1,4 +1,4 @@
-"""Deliberately broken roles: five typical bugs, each as a wrapper around a real role.
+"""Deliberately broken roles: typical bugs, each as a wrapper around a real role.
 
 The judges must catch every one of them (`test_broken.py`); a judge that does not is broken itself.
 """
@@ -21,11 +21,12 @@ from clockwork.messages.actions import (
 from clockwork.messages.controller_io import (
     ControllerEffect,
     ControllerEvent,
+    FromClient,
     ToClient,
     WorkerLost,
 )
 from clockwork.messages.remembered import Remembered
-from clockwork.messages.requests import InferResponse
+from clockwork.messages.requests import InferRequest, InferResponse
 from clockwork.messages.status import Status
 from clockwork.messages.worker_io import ActionArrived, SendResult, WorkerEffect, WorkerEvent
 from clockwork.sim.scenario import Scenario
@@ -165,4 +166,26 @@ class IgnoresWindows(BrokenWorker):
 def _without_window(event: WorkerEvent) -> WorkerEvent:
     if isinstance(event, ActionArrived) and isinstance(event.message, Infer | LoadWeights):
         return replace(event, message=replace(event.message, latest_ns=FOREVER_NS))
+    return event
+
+
+class NeverRecovers(BrokenController):
+    """Once a worker was lost, requests are refused for ever."""
+
+    def __init__(self, scenario: Scenario, remembered: Remembered | None) -> None:
+        super().__init__(scenario, remembered)
+        self.has_lost = False
+
+    def handle(self, batch: Sequence[ControllerEvent], now_ns: int) -> list[ControllerEffect]:
+        """Take every request for one with an SLO that nobody can meet."""
+        self.has_lost |= any(isinstance(event, WorkerLost) for event in batch)
+        if self.has_lost:
+            batch = [_impatient(event) for event in batch]
+        return self.inner.handle(batch, now_ns)
+
+
+def _impatient(event: ControllerEvent) -> ControllerEvent:
+    """Return a request with an SLO of a nanosecond; other events as they are."""
+    if isinstance(event, FromClient) and isinstance(event.message, InferRequest):
+        return replace(event, message=replace(event.message, slo_ns=1))
     return event

@@ -1,4 +1,4 @@
-"""The judges catch five typical bugs, and find nothing wrong with the real roles."""
+"""The judges catch typical bugs, and find nothing wrong with the real roles."""
 
 import pytest
 from broken_roles import (
@@ -9,6 +9,7 @@ from broken_roles import (
     IgnoresWindows,
     KeepsStaleBelief,
     LeaksPages,
+    NeverRecovers,
 )
 
 from clockwork.client.workload import ModelSet, Poisson, Stream, Workload
@@ -19,9 +20,12 @@ from clockwork.sim.judge_answers import ONE_ANSWER
 from clockwork.sim.judge_memory import BELIEF, PAGES, WEIGHTS
 from clockwork.sim.profiles import made_up_path
 from clockwork.sim.scenario import Fault, Hardware, KillWorker, Scenario, StallGpu
+from clockwork.sim.swarm import RECOVERY, hold_seed
 from clockwork.sim.trial import Trial, Verdict
 from clockwork.units import MS, SECOND
 
+SEED_WITH_DEATHS = 353
+"""Of a swarm: workers are killed, nothing else; one tenant asks 67 times a second."""
 PATH = made_up_path(pages=4, exec_us=3_000)
 
 
@@ -98,7 +102,14 @@ def test_an_ignored_window_is_caught() -> None:
     assert rule_broken(verdict) == WINDOW
 
 
-@pytest.mark.parametrize("rule", [ONE_ANSWER, WINDOW, PAGES, BELIEF, WEIGHTS])
+def test_a_system_that_does_not_recover_is_caught() -> None:
+    """Refusing everything for ever keeps all other rules; the story is that of a starved tenant."""
+    verdict = hold_seed(SEED_WITH_DEATHS, make_controller=NeverRecovers).verdict
+    assert rule_broken(verdict) == RECOVERY
+    assert any("COULD_NOT_START_IN_TIME" in line for line in verdict.story), verdict.story
+
+
+@pytest.mark.parametrize("rule", [ONE_ANSWER, WINDOW, PAGES, BELIEF, WEIGHTS, RECOVERY])
 def test_rules_are_sentences(rule: str) -> None:
     """What is printed when a rule is broken can be read without the code."""
     assert len(rule.split()) > 4

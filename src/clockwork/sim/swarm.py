@@ -81,7 +81,7 @@ models lie elsewhere after faults, which favours some tenants over others for go
 ANSWERED_RATIO_MIN: Final = 0.3
 """Least number of answers relative to the undisturbed run's (chosen). Numbers differ by more than
 shares: a closed loop on two copies of a model is slower than on three. Streams that come in bursts
-are left out: a client that was begun anew has other bursts."""
+are left out: a client that was begun anew has other bursts, and other silences."""
 COMPARED_MIN: Final = 100
 """Requests below which shares say nothing."""
 
@@ -110,19 +110,22 @@ def hold_seed(
     """Run the scenario of a seed, and its undisturbed twin if it was disturbed."""
     scenario = draw(seed)
 
-    def hold(each: Scenario, *, checks: bool) -> Verdict:
+    def trial_of(each: Scenario, *, checks: bool) -> Trial:
         return Trial(
             each,
             checks_roles=checks,
             make_controller=make_controller,
             make_worker=make_worker,
-        ).hold()
+        )
 
-    verdict = hold(scenario, checks=checks_roles)
+    trial = trial_of(scenario, checks=checks_roles)
+    verdict = trial.hold()
     if verdict.error is None and scenario.faults:
         # The twin is a yardstick only: that it keeps the rules is judged by seeds without faults.
-        twin = hold(replace(scenario, faults=()), checks=False)
-        verdict = replace(verdict, error=_recovery_error(scenario, verdict, twin))
+        twin = trial_of(replace(scenario, faults=()), checks=False).hold()
+        error = _recovery_error(scenario, verdict, twin)
+        if error is not None:
+            verdict = replace(verdict, error=error, story=trial.story(error))
     return Outcome(seed, scenario, verdict)
 
 
@@ -166,12 +169,17 @@ def draw(seed: int) -> Scenario:
 def _recovery_error(scenario: Scenario, verdict: Verdict, twin: Verdict) -> Violation | None:
     """Return what is worse than in the undisturbed run, or None."""
     streams = [stream for workload in scenario.workloads for stream in workload.streams]
-    bursty = {each.user_id for each in streams if isinstance(each.arrivals, BurstyOpen)}
-    total = good = 0.0
+    bursty = {each.user_id for each in streams if isinstance(each.arrivals, BurstyOpen | Gamma)}
+    total = good = undisturbed_good = 0.0
+    losses: dict[int, float] = {}
     for user_id, undisturbed in twin.after.items():
         counts = verdict.after.get(user_id, Counts(answered=0, good=0))
+        if user_id in bursty and not counts.answered:
+            continue
         total += undisturbed.answered
         good += undisturbed.answered * counts.share
+        undisturbed_good += undisturbed.good
+        losses[user_id] = undisturbed.good - undisturbed.answered * counts.share
         if undisturbed.good < COMPARED_MIN:
             continue
         is_slow = counts.answered < ANSWERED_RATIO_MIN * undisturbed.answered
@@ -179,9 +187,9 @@ def _recovery_error(scenario: Scenario, verdict: Verdict, twin: Verdict) -> Viol
         if is_starved or (is_slow and user_id not in bursty):
             text = f"tenant {user_id}: {counts}, undisturbed: {undisturbed}"
             return Violation(RECOVERY, text, Subject(user_id=user_id))
-    undisturbed_good = sum(counts.good for counts in twin.after.values())
     if total >= COMPARED_MIN and good < undisturbed_good - RECOVERED_LOSS_MAX * total:
-        return Violation(RECOVERY, f"{good:.0f} of {total:.0f}, undisturbed {undisturbed_good}")
+        text = f"{good:.0f} of {total:.0f}, undisturbed {undisturbed_good:.0f}"
+        return Violation(RECOVERY, text, Subject(user_id=max(losses, key=losses.__getitem__)))
     return None
 
 

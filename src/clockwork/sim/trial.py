@@ -93,20 +93,21 @@ class Trial:
     def hold(self) -> Verdict:
         """Run the scenario to its end, or until a rule is broken."""
         error: AssertionError | None = None
-        story: list[str] = []
         try:
             self._run()
         except AssertionError as raised:
             error = raised
-            subject = raised.subject if isinstance(raised, Violation) else None
-            story = self._court.story(subject)
         return Verdict(
             digest=self._digest.hex,
             after=self._records.counts_between(*recovered(self._scenario)),
             record_count=self._digest.count,
             error=error,
-            story=story,
+            story=[] if error is None else self.story(error),
         )
+
+    def story(self, error: AssertionError) -> list[str]:
+        """Return the recent past of what an error is about, one line per record."""
+        return self._court.story(error.subject if isinstance(error, Violation) else None)
 
     def _run(self) -> None:
         scenario, world = self._scenario, self._world
