@@ -43,7 +43,8 @@ class Interruption:
     ) -> None:
         """Give both signals back."""
         for number, handler in self._before:
-            signal.signal(number, handler)
+            # None: a library had put its own there, which Python cannot give back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @property
     def is_wanted(self) -> bool:
