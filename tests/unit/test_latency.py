@@ -40,3 +40,12 @@ def test_large_messages_teach_the_cost_per_byte() -> None:
         latency.add(size_bytes=MIB, taken_ns=base_ns + 2 * MS)
     assert latency.estimate_ns(0) == base_ns
     assert abs(latency.estimate_ns(MIB) - base_ns - 2 * MS) < 10 * US
+
+
+def test_fast_large_messages_lower_the_base_too() -> None:
+    """A worker that only gets large inputs is not planned with the first guess for ever."""
+    latency = SendLatency()
+    for _ in range(100):
+        latency.add(size_bytes=MIB, taken_ns=300 * US)
+    assert latency.estimate_ns(0) < 301 * US
+    assert latency.estimate_ns(MIB) < 310 * US
