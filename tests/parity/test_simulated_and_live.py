@@ -148,11 +148,22 @@ def test_live_and_simulated_runs_agree(tmp_path: Path, rate_per_s: float) -> Non
             real = live(tmp_path / f"live{attempt}", made)
         told.append(f"live: {real}, {disturbance.late_share:.1%} of wake-ups late")
         if agree(real, virtual):
+            print("\n" + "\n".join([*told, difference(real, virtual)]))
             return
         disturbed.append(disturbance.late_share > LATE_SHARE_MAX)
     if all(disturbed):
         pytest.skip("others kept this machine busy during every run:\n" + "\n".join(told))
     pytest.fail("\n".join(told))
+
+
+def difference(real: Figures, virtual: Figures) -> str:
+    """Return how far two runs are apart, and how far they may be."""
+    return (
+        f"apart: {abs(real.good_share - virtual.good_share) * 100:.2f} of "
+        f"{GOODPUT_MARGIN * 100:g} points in time, "
+        f"p50 {abs(real.median_ms - virtual.median_ms):.2f} of {MEDIAN_MARGIN_MS:g} ms, "
+        f"p99 {abs(real.p99_ms - virtual.p99_ms):.2f} of {TAIL_MARGIN_MS:g} ms"
+    )
 
 
 def agree(real: Figures, virtual: Figures) -> bool:

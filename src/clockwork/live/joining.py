@@ -4,16 +4,11 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from typing import Final
 
 from clockwork.errors import ConnectionLostError
 from clockwork.live.addresses import Address
 from clockwork.live.dialling import Backoff, dial
 from clockwork.live.wire import Connection
-
-LONGEST_PAUSE_S: Final = 0.5
-"""Longest wait between two attempts; chosen: a restarted controller serves two seconds after its
-start, and needs its workers before."""
 
 
 def default_name() -> str:
@@ -51,7 +46,7 @@ class Joining:
 
     async def keep(self) -> None:
         """Keep the connection up until cancelled."""
-        backoff = Backoff(LONGEST_PAUSE_S)
+        backoff = Backoff()
         self._say(f"Joining the controller at {self._address}")
         while True:
             try:
