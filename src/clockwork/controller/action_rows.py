@@ -1,5 +1,7 @@
 """Rows of the action log, from an action as it was planned and its result (SPEC 6.2)."""
 
+from typing import Final
+
 from clockwork.controller.underway import PendingEvict, PendingInfer, PendingLoad
 from clockwork.messages.actions import (
     ActionFailed,
@@ -11,7 +13,8 @@ from clockwork.messages.actions import (
 from clockwork.messages.records import ActionRecord
 from clockwork.messages.status import ActionStatus
 
-_OK = ActionStatus.SUCCESS
+_OK: Final = ActionStatus.SUCCESS
+_INFER: Final = ActionType.INFER
 
 
 def infer_row(
@@ -21,12 +24,17 @@ def infer_row(
     sent_ns, instance = pending.sent_at_ns, pending.instance
     gpu = instance.gpu
     # A worker's clock may seem to run ahead: no event lies before the sending.
-    shift_ns = max(sent_ns - result.received_at_ns, 0)
-    # Positional: keywords would double the cost of this, the longest record.
+    received_at_ns = result.received_at_ns
+    base_ns = sent_ns if sent_ns < received_at_ns else received_at_ns
+    # Comparisons instead of `max`, and positional: both together halve the cost of this, the
+    # longest record.
+    exec_end_ns = result.exec.end_ns - base_ns
+    output_end_ns = result.copy_output.end_ns - base_ns
+    result_sent_ns = result.sent_at_ns - base_ns
     return ActionRecord(
         sent_ns,
         pending.action_id,
-        ActionType.INFER,
+        _INFER,
         _OK,
         gpu.worker.worker_id,
         gpu.gpu_id,
@@ -35,13 +43,13 @@ def infer_row(
         pending.expected_ns,
         result.exec.duration_ns,
         pending.start_ns + pending.expected_ns - sent_ns,
-        max(result.exec.end_ns + shift_ns - sent_ns, 0),
+        exec_end_ns if exec_end_ns > 0 else 0,
         result.clock_before_mhz,
         result.clock_before_mhz,
         result.clock_mhz,
-        max(result.copy_output.end_ns + shift_ns - sent_ns, 0),
-        max(result.received_at_ns + shift_ns - sent_ns, 0),
-        max(result.sent_at_ns + shift_ns - sent_ns, 0),
+        output_end_ns if output_end_ns > 0 else 0,
+        received_at_ns - base_ns,
+        result_sent_ns if result_sent_ns > 0 else 0,
         received_ns - sent_ns,
         now_ns - sent_ns,
         goodput,

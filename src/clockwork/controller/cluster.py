@@ -160,8 +160,9 @@ class Instance:
         """Take in a measured execution time."""
         estimator = self.estimators[size_index]
         estimator.add(exec_ns)
-        self.exec_ns[size_index] = estimator.estimate_ns
-        self.model.exec_ns[size_index] = estimator.estimate_ns
+        estimate_ns = estimator.estimate_ns
+        self.exec_ns[size_index] = estimate_ns
+        self.model.exec_ns[size_index] = estimate_ns
 
     def doubt(self, size_index: int) -> bool:
         """Expect less than the estimate says, which nothing confirmed; return if still too much."""

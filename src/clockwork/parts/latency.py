@@ -40,6 +40,9 @@ class SendLatency:
         """Take in how long one message took."""
         self.is_fresh = True
         if size_bytes >= LARGE_BYTES:
+            if taken_ns < self.base_ns:
+                # Even with its bytes it took less than any message should need.
+                self.base_ns += (max(taken_ns, FLOOR_NS) - self.base_ns) >> 3
             beyond_ns = min(max(taken_ns - self.base_ns, 0), CEILING_NS)
             measured = (beyond_ns << 20) // size_bytes
             self.per_mib_ns += (measured - self.per_mib_ns) >> 3

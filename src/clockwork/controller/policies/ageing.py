@@ -50,10 +50,10 @@ class Ageing:
 
     def note(self, instance: Instance, size_index: int) -> None:
         """Take in that an estimate was measured."""
-        estimate = (instance, size_index)
         if instance.estimators[size_index].is_raised:
-            self._fresh[estimate] = None
-        self._stale.pop(estimate, None)
+            self._fresh[instance, size_index] = None
+        if self._stale:
+            self._stale.pop((instance, size_index), None)
 
     def gpu_up(self, gpu: Gpu) -> None:
         """Take in the estimates of a GPU that were not measured here. O(models)."""

@@ -88,7 +88,7 @@ class Dispatcher:
         ready: Ready = []
         for waiting in self._ready:
             waiting.is_ready = False
-            if waiting.count:
+            if not waiting.is_empty:
                 self._offer(ready, waiting, None)
         self._ready.clear()
         self._find_room(ready, now_ns)
@@ -126,7 +126,7 @@ class Dispatcher:
 
     def _dispatch(self, waiting: Waiting, ready: Ready, now_ns: int) -> None:
         """Send a batch of a model to the best GPU with room, or park it on all its holders."""
-        if not waiting.count:
+        if waiting.is_empty:
             return
         candidates = waiting.model.warm_mask & self._room_mask
         if not candidates:
@@ -143,7 +143,7 @@ class Dispatcher:
             instance = waiting.model.instances[gpu.index]
             free_ns = self._start(waiting, queue, instance, free_ns, now_ns)
             self._note_room(gpu, free_ns, now_ns)
-        if waiting.count:
+        if not waiting.is_empty:
             self._offer(ready, waiting, None)
 
     def _offer(self, ready: Ready, waiting: Waiting, source: Gpu | None) -> None:

@@ -64,6 +64,9 @@ IS_ABOUT_THE_BATCH: Final = frozenset(
 """Failures that one request's input can cause for all of its batch."""
 
 
+_SUCCESS: Final = Status.SUCCESS
+
+
 class _LoadClaim:
     """Load demand of a request that was refused because its model is cold."""
 
@@ -159,10 +162,12 @@ class Infer4:
         respond = self._ledger.respond
         met = 0
         output_bytes = len(payload) // batch_size
-        view = memoryview(payload)
-        for index, request in enumerate(requests):
-            output = view[index * output_bytes : (index + 1) * output_bytes]
-            met += respond(request, Status.SUCCESS, now_ns, payload=output, batch_size=batch_size)
+        view: Payload = memoryview(payload) if payload else b""
+        begin = 0
+        for request in requests:
+            output = view[begin : begin + output_bytes]
+            begin += output_bytes
+            met += respond(request, _SUCCESS, now_ns, payload=output, batch_size=batch_size)
         self._ledger.effects.append(
             infer_row(
                 pending,
@@ -232,13 +237,13 @@ class Infer4:
     def on_warm(self, instance: Instance) -> None:
         """Requests that wait for this model have one more place to go."""
         waiting = self._waiting.get(instance.model.model_id)
-        if waiting is not None and waiting.count:
+        if waiting is not None and not waiting.is_empty:
             self._dispatcher.add_ready(waiting)
 
     def on_place(self, model: Model) -> None:
         """Requests that wait for this model can have its weights loaded at last."""
         waiting = self._waiting.get(model.model_id)
-        if waiting is not None and waiting.count:
+        if waiting is not None and not waiting.is_empty:
             self._placement.on_place(model)
 
     def on_client_gone(self, client: Client, now_ns: int) -> None:
@@ -293,7 +298,7 @@ class Infer4:
         self._dispatcher.check()
         self._placement.check()
         for waiting in self._waiting.values():
-            assert not waiting.count or waiting.timer_ns is not None, "requests without a timer"
+            assert waiting.is_empty or waiting.timer_ns is not None, "requests without a timer"
 
     def _queue(self, waiting: Waiting, request: Request) -> None:
         """Queue a request and see to it that it is looked at."""
@@ -309,7 +314,7 @@ class Infer4:
         exec_ns = waiting.model.exec_ns[0]
         for request in waiting.drop_hopeless(now_ns + exec_ns + 1):
             self._refuse_late(request, now_ns)
-        if waiting.count:
+        if not waiting.is_empty:
             waiting.timer_ns = max(waiting.first_deadline_ns - exec_ns, now_ns + 1)
             self._hopeless.set(waiting.timer_ns, waiting)
 

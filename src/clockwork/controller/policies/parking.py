@@ -92,7 +92,7 @@ class Parking:
         """Drop and renew stale entries at the top of a GPU's heap; return its first urgency."""
         while own:
             entered_ns, _, waiting = own[0]
-            if not waiting.count or not waiting.model.warm_mask & gpu.bit:
+            if waiting.is_empty or not waiting.model.warm_mask & gpu.bit:
                 self._leave(own)
                 waiting.parked_mask &= ~gpu.bit
                 continue
@@ -111,7 +111,7 @@ class Parking:
         while shared and shared[0][0] < before_ns and len(skipped) < SKIPPED_MAX:
             entry = self._leave(shared)
             entered_ns, _, waiting = entry
-            if not waiting.count or not waiting.model.warm_mask:
+            if waiting.is_empty or not waiting.model.warm_mask:
                 waiting.is_shared = False
                 continue
             urgency_ns = waiting.urgency_ns()

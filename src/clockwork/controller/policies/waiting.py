@@ -47,6 +47,11 @@ class Waiting:
         """How many requests wait."""
         return len(self.queue.entries) + len(self.alone.entries)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if none waits."""
+        return not self.queue.entries and not self.alone.entries
+
     def push(self, request: Request) -> None:
         """Queue a request."""
         target = self.alone if request.must_run_alone else self.queue
