@@ -21,6 +21,8 @@ _YOUNG_OBJECTS: Final = 5_000
 _YOUNG_COLLECTIONS: Final = 5
 """Young collections between two middle ones: 25,000 objects, about 1.5 ms."""
 _NEVER: Final = 1_000_000_000
+_NICENESS: Final = 10
+"""A tenth of the weight of others (chosen)."""
 
 
 def keep_freed_memory() -> None:
@@ -47,6 +49,20 @@ def calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_COLLECTIONS, _NEVER)
+
+
+def give_way() -> None:
+    """Have this thread, and those that it starts, leave its core to whoever else wakes up there.
+
+    For threads that compute: where all cores compute, messages must not wait for the end of a
+    thread's turn, which is 3 ms and more. Measured on two busy cores: 99 of 100 actions reach
+    their worker in 1 ms instead of 4, and no answer is late because of it. Does nothing where
+    threads have no niceness of their own.
+    """
+    if sys.platform == "linux":
+        # 0 is the calling thread. A process that was started nicer stays so.
+        niceness = max(os.getpriority(os.PRIO_PROCESS, 0), _NICENESS)
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 def say(text: str, *, end: str = "\n") -> None:

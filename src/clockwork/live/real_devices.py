@@ -15,6 +15,7 @@ from typing import Final
 from clockwork.engines.engine import Engine, EngineError
 from clockwork.live.clock import now_ns
 from clockwork.live.devices import Emit, OnFailure
+from clockwork.live.process import give_way
 from clockwork.live.timer import PreciseTimer
 from clockwork.live.upload_desk import UploadDesk
 from clockwork.messages.actions import Timing
@@ -197,6 +198,8 @@ class RealDevices:
 
     def _work(self, queue: _Queue, closes: GpuId | None) -> None:
         """Carry out orders until None comes; then close a GPU, if it is this thread's to close."""
+        # All of them: sessions start threads of their own, which are like those that load models.
+        give_way()
         while (order := queue.get()) is not None:
             if isinstance(order, ReleaseModel):
                 self._release(order)
