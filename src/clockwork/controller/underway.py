@@ -97,7 +97,7 @@ class Request(Struct, gc=False, eq=False):
     must_run_alone: bool = False
 
 
-class PendingInfer(Struct, eq=False):
+class PendingInfer(Struct, gc=False, eq=False):
     """An Infer action that has no result yet."""
 
     action_id: ActionId
@@ -117,7 +117,7 @@ class PendingInfer(Struct, eq=False):
     copies_loaded: int
 
 
-class PendingLoad(Struct, eq=False):
+class PendingLoad(Struct, gc=False, eq=False):
     """A LoadWeights action that has no result yet."""
 
     action_id: ActionId
@@ -131,7 +131,7 @@ class PendingLoad(Struct, eq=False):
     copies_loaded: int
 
 
-class PendingEvict(Struct, eq=False):
+class PendingEvict(Struct, gc=False, eq=False):
     """An EvictWeights action that has no result yet."""
 
     action_id: ActionId
