@@ -46,7 +46,8 @@ HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.
 		parking.py placement.py waiting.py) \
 	$(addprefix clockwork/worker/,checks.py core.py executor.py farewells.py gpu.py outbox.py store.py \
 		tasks.py) \
-	$(addprefix clockwork/client/,core.py model_table.py open_loops.py statistics.py streams.py) \
+	$(addprefix clockwork/client/,core.py model_table.py open_loops.py statistics.py streams.py \
+		trace_replay.py) \
 	$(addprefix clockwork/live/,client_port.py devices.py driver.py worker_console.py worker_link.py) \
 	$(addprefix clockwork/sim/,client_shell.py clocks.py controller_shell.py devices.py host.py loop.py \
 		network.py worker_shell.py) \

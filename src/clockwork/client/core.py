@@ -49,7 +49,6 @@ from clockwork.messages.requests import (
     LoadModelResponse,
     LsResponse,
 )
-from clockwork.messages.role import Wakeup
 from clockwork.messages.status import Status
 from clockwork.parts.pace import Pace
 from clockwork.parts.timers import Timers
@@ -63,6 +62,8 @@ DRAIN_STOPPED_NS: Final = 1 * SECOND
 """The same when a user is waiting for the end."""
 UNLOAD_NS: Final = 10 * SECOND
 """How long to wait until models are unloaded (chosen: actions under way end long before)."""
+_SUCCESS: Final = Status.SUCCESS
+"""Members of enums are looked up slowly, on the path of every request."""
 SENDS_MAX: Final = 10_000
 IN_FLIGHT_MAX: Final = 1_000_000
 
@@ -141,17 +142,15 @@ class ClientRole:
         effects: list[ClientEffect] = []
         self._effects = effects
         for event in batch:
-            match event:
-                case ResponseArrived():
-                    self._on_response(event, now_ns)
-                case ControllerConnected():
-                    self._on_connected(now_ns)
-                case ControllerClosed():
-                    self._on_closed(event, now_ns)
-                case StopAsked():
-                    self._on_stop(now_ns)
-                case Wakeup():
-                    pass
+            # By `type`, which takes a third of the time of `isinstance`.
+            if type(event) is ResponseArrived:
+                self._on_response(event, now_ns)
+            elif isinstance(event, ControllerConnected):
+                self._on_connected(now_ns)
+            elif isinstance(event, ControllerClosed):
+                self._on_closed(event, now_ns)
+            elif isinstance(event, StopAsked):
+                self._on_stop(now_ns)
         self._advance(now_ns)
         if effects:
             self._pace.note(now_ns)
@@ -202,7 +201,7 @@ class ClientRole:
 
     def _on_response(self, event: ResponseArrived, now_ns: int) -> None:
         message = event.message
-        if isinstance(message, InferResponse):
+        if type(message) is InferResponse:
             self._on_infer(event, message, now_ns)
         elif isinstance(message, LoadModelResponse):
             self._calls.on_load(message, now_ns)
@@ -217,7 +216,7 @@ class ClientRole:
         if send is None:
             return  # Answered twice, or never asked: the controller's mistake.
         self._tally.add_answer(send, message, at_ns=event.at_ns, payload_bytes=event.payload_bytes)
-        is_good = message.status == Status.SUCCESS
+        is_good = message.status == _SUCCESS
         self._streams.on_answer(send.stream, now_ns if is_good else max(now_ns, deadline_of(send)))
 
     def _on_list(self, message: LsResponse, now_ns: int) -> None:

@@ -104,6 +104,7 @@ class TraceReplaySource:
     __slots__ = (
         "_interval_ns",
         "_pass_count",
+        "_pass_work",
         "_per_count",
         "_rng",
         "_tape",
@@ -115,10 +116,11 @@ class TraceReplaySource:
         self._rng = rng
         self._tape = _Tape(spec)
         self._interval_ns = spec.interval_ns
-        # Requests per nanosecond and count.
-        self._per_count = spec.scale / MINUTE
         # Counts of a whole pass, by which a rare function may leap; infinite where passes end.
-        self._pass_count = inf if spec.once else self._tape.total
+        self._pass_count = inf if spec.once else float(self._tape.total)
+        # Requests per nanosecond and count, and the work of a whole pass.
+        self._per_count = self._pass_work = 0.0
+        self._set_scale(spec.scale)
         self.has_ended = self._tape.total == 0
         self.next_ns = FOREVER_NS
 
@@ -142,16 +144,19 @@ class TraceReplaySource:
         process as keeping it, without adding up the intervals until the next arrival.
         """
         if not self.has_ended:
-            self._per_count = value / MINUTE
+            self._set_scale(value)
             self._tape.rewind(now_ns)
             self._work_off(self._rng.expovariate(1.0), now_ns)
+
+    def _set_scale(self, scale: float) -> None:
+        self._per_count = scale / MINUTE
+        self._pass_work = self._pass_count * self._per_count * self._interval_ns
 
     def _work_off(self, work: float, from_ns: int) -> None:
         """Set `next_ns` to when `work` that starts at `from_ns` is done."""
         tape = self._tape
-        pass_work = self._pass_count * self._per_count * self._interval_ns
-        if work > pass_work:
-            passes, work = divmod(work, pass_work)
+        if work > self._pass_work:
+            passes, work = divmod(work, self._pass_work)
             tape.skip(int(passes))
             from_ns += int(passes) * self._interval_ns * self._tape.size
         while True:

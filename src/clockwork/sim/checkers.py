@@ -103,7 +103,7 @@ class Court:
         self, host: AnyHost, batch: Sequence[Any], effects: Sequence[Any], now_ns: int
     ) -> None:
         """Show a step to the judges."""
-        name = repr(host)
+        name = host.name
         self._show(host, name, "in", batch, now_ns)
         self._show(host, name, "out", effects, now_ns)
         if self._checks_roles:

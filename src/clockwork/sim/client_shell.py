@@ -100,9 +100,10 @@ class ClientShell:
         size_bytes = 0
         end: Finished | None = None
         for effect in effects:
-            if isinstance(effect, SendInfer):
-                items.append((effect.request, self._zeros.of(effect.input_bytes)))
-                size_bytes += effect.input_bytes + FRAME_BYTES
+            if type(effect) is SendInfer:
+                input_bytes = effect.input_bytes
+                items.append((effect.request, self._zeros.of(input_bytes) if input_bytes else b""))
+                size_bytes += input_bytes + FRAME_BYTES
             elif isinstance(effect, SendRequest):
                 items.append((effect.message, b""))
                 size_bytes += FRAME_BYTES
@@ -121,7 +122,7 @@ class ClientShell:
             events: list[ClientEvent] = []
             for item in responses:
                 message = item.message
-                if isinstance(message, LoadModelResponse):
+                if type(message) is LoadModelResponse:
                     self._note_models(message)
                 events.append(ResponseArrived(message, len(item.payload), at_ns))
             host.deliver(events)

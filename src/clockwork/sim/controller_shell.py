@@ -119,14 +119,15 @@ class ControllerShell:
         to_clients: dict[ClientId, list[ToClient]] = {}
         take_record = self._take_record
         for effect in effects:
-            if isinstance(effect, ToClient):
+            # By `type`, which takes a third of the time of `isinstance`.
+            if type(effect) is ToClient:
                 to_clients.setdefault(effect.client_id, []).append(effect)
-            elif isinstance(effect, ToWorker):
+            elif type(effect) is RequestRecord or type(effect) is ActionRecord:
+                take_record(effect)
+            elif type(effect) is ToWorker:
                 to_workers.setdefault(effect.worker_id, []).append(effect)
             elif isinstance(effect, Say):
                 self._say(effect)
-            elif isinstance(effect, RequestRecord | ActionRecord):
-                take_record(effect)
             elif isinstance(effect, Remember):
                 self._remember(effect)
             elif isinstance(effect, Dismiss):

@@ -30,15 +30,14 @@ class Digest:
 
     def on_begin(self, host: AnyHost) -> None:
         """Hash that a process was started."""
-        self._fingerprint.note(f"begin {host!r}")
+        self._fingerprint.note(f"begin {host.name}")
 
     def on_step(
         self, host: AnyHost, batch: Sequence[Any], effects: Sequence[Any], now_ns: int
     ) -> None:
         """Hash a step."""
-        context = (host.kind.value, host.index, now_ns, len(batch))
-        self._fingerprint.add(context, [*batch, *effects])
+        self._fingerprint.add((host.name, now_ns, len(batch)), batch, effects)
 
     def on_end(self, host: AnyHost) -> None:
         """Hash that a process is gone."""
-        self._fingerprint.note(f"end {host!r}")
+        self._fingerprint.note(f"end {host.name}")

@@ -65,6 +65,7 @@ class Host(Generic[EventT, EffectT]):
         self.kind = kind
         # Which of its kind; the processes that take each other's place have the same.
         self.index = index
+        self.name = f"{kind.value} {index}"
         self.clock = clock
         self.is_alive = True
         # True time until which it is busy, or paused by a fault.
@@ -83,7 +84,7 @@ class Host(Generic[EventT, EffectT]):
             tap.on_begin(self)
 
     def __repr__(self) -> str:
-        return f"{self.kind.value} {self.index}"
+        return self.name
 
     @property
     def now_ns(self) -> int:

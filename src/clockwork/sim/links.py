@@ -3,7 +3,7 @@
 Payloads are slices of one block of zeros: roles look at nothing but their size.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -68,9 +68,9 @@ class Zeros:
             self._block = memoryview(bytes(2 * size_bytes))
         return self._block[:size_bytes]
 
-    def joined(self, payloads: Iterable[Payload]) -> Payload:
+    def joined(self, payloads: Sequence[Payload]) -> Payload:
         """Return what arrives when `payloads` are sent one after the other."""
-        return self.of(sum(map(len, payloads)))
+        return self.of(sum(map(len, payloads))) if payloads else b""
 
 
 def frames_bytes(items: Iterable[ToWorker | SendResult | Leaving]) -> int:

@@ -47,7 +47,9 @@ class Loop:
     def at(self, when_ns: int, call: Callable[[ArgumentT], None], argument: ArgumentT) -> None:
         """Have `call(argument)` made at `when_ns`, or now if that is past."""
         self._sequence = sequence = self._sequence + 1
-        heappush(self._heap, (max(when_ns, self.now_ns), sequence, call, argument))
+        if when_ns < self.now_ns:
+            when_ns = self.now_ns
+        heappush(self._heap, (when_ns, sequence, call, argument))
 
     def run(self, until_ns: int) -> None:
         """Make all calls that are due by `until_ns`; it is then that instant."""

@@ -133,7 +133,7 @@ class Link(Generic[ItemT]):
         if self._path.is_cut:
             self._path.await_healing(lambda: self._arrive(parcel))
         else:
-            self._receive(*parcel)
+            self._receive(parcel[0], parcel[1], parcel[2])
 
     def _end(self, reason: str) -> None:
         if not self.is_open:

@@ -45,13 +45,13 @@ class Totals(Struct):
     def add(self, records: Sequence[Record]) -> None:
         """Count some records."""
         for record in records:
-            if isinstance(record, RequestRecord):
+            if type(record) is RequestRecord:
                 self.requests += 1
                 self.cold_starts += record.is_coldstart
                 if record.result is Status.SUCCESS:
                     self.succeeded += 1
                     self.late += not record.deadline_met
-            elif isinstance(record, ActionRecord):
+            elif type(record) is ActionRecord:
                 self.actions += 1
                 self.batches += record.goodput > 0 and record.action_type == 2
 
