@@ -89,7 +89,8 @@ def _differences(experiment: Experiment, summary: Summary) -> list[str]:
         lines.append(
             f"One core of this machine's processor runs {summary.model} on small images where the "
             f"paper has ResNet-50 on V100 GPUs. Rates are those of the paper in proportion to what "
-            f"the core can do; numbers of models are as in the paper unless told otherwise."
+            f"the core can do; numbers of models are as in the paper unless told otherwise. Loads "
+            f"are copies within main memory where the paper's go over PCIe."
         )
     else:
         lines.append(
