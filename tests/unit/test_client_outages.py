@@ -5,7 +5,7 @@ from client_stage import START_NS, ClientWorld, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clockwork.client.core import DRAIN_NS, UNLOAD_NS
+from clockwork.client.core import DRAIN_NS, DRAIN_STOPPED_NS, UNLOAD_NS
 from clockwork.client.model_calls import RESUME_RETRY_NS
 from clockwork.client.outage import DEFAULT_SLO_NS
 from clockwork.client.phase import Phase
@@ -77,6 +77,21 @@ def test_requests_whose_deadline_passes_are_lost(slo_ns: int, kept_ns: int) -> N
     assert summary.unanswered == pytest.approx(1000 - kept_ns // MS, abs=2)
     assert summary.sent == pytest.approx(3000, abs=3)
     assert summary.succeeded == summary.sent - summary.unanswered
+
+
+def test_a_role_that_is_woken_late_sends_nothing_late() -> None:
+    """Requests that were under way are lost if their deadlines have passed when it is called."""
+    world = world_of(Stream((0,), FixedRate(1000.0), slo_ns=20 * MS), latency_ns=10 * MS)
+    world.disconnect()
+    world.step([ControllerConnected()])
+    before = len(world.sends)
+    lost = world.sends[-world.role.in_flight :]
+    world.now_ns += 100 * MS
+    world.step(world._responses())
+    again = {send.request.user_request_id for send in world.sends[before:]}
+    assert again
+    assert again.isdisjoint(send.request.user_request_id for send in lost)
+    assert summary_of(world).unanswered >= len(lost)
 
 
 def test_a_factor_and_a_default_slo_are_sent_as_they_were() -> None:
@@ -257,6 +272,15 @@ def test_unloading_ends_after_a_while() -> None:
         "No answer came for these, which may still be loaded: 0",
     ]
     assert summary_of(world).succeeded == 3
+
+
+def test_unloading_may_take_longer_than_draining() -> None:
+    """The limit for the last answers is not one for unloading."""
+    world = ClientWorld(workload(Stream((0,), ClosedLoop(1))), unloads=True).run(SECOND)
+    world.unloads = False
+    world.step([StopAsked()])
+    world.run(DRAIN_STOPPED_NS + SECOND)
+    assert world.role.phase is Phase.UNLOADING
 
 
 @pytest.mark.parametrize("how", ["stopped", "lost"])
