@@ -111,7 +111,6 @@ class Tally:
         "_received_messages",
         "_sent",
         "_sent_bytes",
-        "_sent_messages",
         "_succeeded",
         "cold_starts",
         "latencies",
@@ -140,10 +139,9 @@ class Tally:
         # Requests that will get no response: there was no connection until their deadlines.
         self.lost = 0
         self.latencies = Latencies()
-        # Since the last line: latencies, requests, and what crossed the network.
+        # Since the last line: latencies, requests, responses, and their payloads.
         self.recent = Extent()
-        self.recently_sent = 0
-        self._sent_messages = self._sent_bytes = 0
+        self.recently_sent = self._sent_bytes = 0
         self._received_messages = self._received_bytes = 0
 
     @property
@@ -160,8 +158,7 @@ class Tally:
         """Take in a request."""
         self._sent[send.model] += 1
         self.recently_sent += 1
-        self._sent_messages += 1
-        self._sent_bytes += send.input_bytes + PREAMBLE_BYTES
+        self._sent_bytes += send.input_bytes
 
     def add_answer(
         self, send: SendInfer, response: InferResponse, *, at_ns: int, payload_bytes: int
@@ -173,7 +170,7 @@ class Tally:
         status = response.status
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self._received_messages += 1
-        self._received_bytes += payload_bytes + PREAMBLE_BYTES
+        self._received_bytes += payload_bytes
         self.cold_starts += response.is_cold_start
         if status != _SUCCESS:
             return
@@ -204,10 +201,12 @@ class Tally:
                 f"min={recent.min_ns / MS:.2f} max={recent.max_ns / MS:.2f} "
                 f"mean={mean_ns / MS:.2f}"
             )
+        sent_bytes = self._sent_bytes + PREAMBLE_BYTES * self.recently_sent
+        received_bytes = self._received_bytes + PREAMBLE_BYTES * self._received_messages
         network = (
-            f"Client->Controller: {self._sent_bytes / MIB / seconds:.1f}MB/s "
-            f"({round(self._sent_messages / seconds)} msgs) snd, "
-            f"{self._received_bytes / MIB / seconds:.1f}MB/s "
+            f"Client->Controller: {sent_bytes / MIB / seconds:.1f}MB/s "
+            f"({round(self.recently_sent / seconds)} msgs) snd, "
+            f"{received_bytes / MIB / seconds:.1f}MB/s "
             f"({round(self._received_messages / seconds)} msgs) rcv, "
         )
         self._begin_interval()
@@ -239,8 +238,7 @@ class Tally:
 
     def _begin_interval(self) -> None:
         self.recent = Extent()
-        self.recently_sent = 0
-        self._sent_messages = self._sent_bytes = 0
+        self.recently_sent = self._sent_bytes = 0
         self._received_messages = self._received_bytes = 0
 
     def _by_set(self, workload: Workload, ids: Sequence[ModelId]) -> tuple[ModelCounts, ...]:

@@ -11,7 +11,7 @@ early looks, finds nothing to do, and plans again. Entries are thus a stack, the
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from clockwork.messages.role import WAKEUP, Role, Wakeup
 from clockwork.sim.clocks import Clock
@@ -102,16 +102,26 @@ class Host(Generic[EventT, EffectT]):
             return
         if self._is_immediate and self._loop.now_ns >= self.busy_until_ns and not self._inbox:
             self._step(events)
-            self._plan()
+            self.look()
             return
         if not self._inbox:
-            self._inbox_due_ns = self._loop.now_ns + self._latency_ns
-            self._plan_at(max(self._inbox_due_ns, self.busy_until_ns))
+            self._inbox_due_ns = due_ns = self._loop.now_ns + self._latency_ns
+            self._plan_at(due_ns if due_ns > self.busy_until_ns else self.busy_until_ns)
         self._inbox += events
 
     def look(self) -> None:
         """Plan a turn for when the role wants to be woken, if it does."""
-        self._plan()
+        wakeup_ns = self.role.wakeup_ns
+        if wakeup_ns is None:
+            return
+        if not self.clock.is_perfect:
+            wakeup_ns = self.clock.true_of(wakeup_ns)
+        entries = self._entries
+        if entries and entries[-1] <= wakeup_ns:
+            return  # It looks again then.
+        now_ns = self._loop.now_ns
+        when_ns = (wakeup_ns if wakeup_ns > now_ns else now_ns) + self._latency_ns
+        self._plan_at(when_ns if when_ns > self.busy_until_ns else self.busy_until_ns)
 
     def die(self) -> None:
         """End the process: what it has not handled is lost."""
@@ -130,18 +140,6 @@ class Host(Generic[EventT, EffectT]):
             tap.on_step(self, batch, effects, local_ns)
         if effects:
             self._carry_out(effects)
-
-    def _plan(self) -> None:
-        """Plan a turn for when the role wants to be woken."""
-        wakeup_ns = self.role.wakeup_ns
-        if wakeup_ns is not None:
-            self._plan_wakeup(wakeup_ns)
-
-    def _plan_wakeup(self, wakeup_ns: int) -> None:
-        now_ns = self._loop.now_ns
-        due_ns = wakeup_ns if self.clock.is_perfect else self.clock.true_of(wakeup_ns)
-        when_ns = (due_ns if due_ns > now_ns else now_ns) + self._latency_ns
-        self._plan_at(when_ns if when_ns > self.busy_until_ns else self.busy_until_ns)
 
     def _plan_at(self, when_ns: int) -> None:
         entries = self._entries
@@ -163,17 +161,13 @@ class Host(Generic[EventT, EffectT]):
                 return
             batch, self._inbox = self._inbox, []
             self._step(batch)
-            self._plan()
-            return
-        wakeup_ns = self.role.wakeup_ns
-        if wakeup_ns is None:
-            return
-        if wakeup_ns <= self.clock.local_of(now_ns):
-            self._step([WAKEUP])
-            self._plan()
         else:
-            self._plan_wakeup(wakeup_ns)
+            wakeup_ns = self.role.wakeup_ns
+            if wakeup_ns is not None and wakeup_ns <= self.clock.local_of(now_ns):
+                self._step(_WAKEUPS)
+        self.look()
 
 
+_WAKEUPS: Final = (WAKEUP,)
 AnyHost = Host[Any, Any]
 """A process of any kind."""
