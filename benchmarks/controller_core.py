@@ -4,7 +4,7 @@ Pretended workers answer in virtual time with the durations that the controller 
 load is a share of what the GPUs can do at batch size 1, in batches of events like those that a
 busy event loop collects. Popularity is either *even* over the models (the hardest case: nothing
 can be batched) or *skewed* like cloud functions (Zipf, exponent 1). Caches are warmed first. Only
-the time inside `handle` counts.
+the processor time inside `handle` counts.
 
 Run: ``python benchmarks/controller_core.py [--json FILE]``. Absolute figures depend on the
 machine; the columns to compare are those relative to the first row, measured in the same run.
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import accumulate
 from pathlib import Path
-from time import perf_counter_ns
+from time import process_time_ns
 
 from msgspec import Struct, to_builtins
 
@@ -225,9 +225,9 @@ class Run:
             if wakeup_ns is None or wakeup_ns > self._now_ns:
                 return
             batch = [WAKEUP]
-        begin = perf_counter_ns()
+        begin = process_time_ns()
         effects = self._role.handle(batch, self._now_ns)
-        self.spent_ns += perf_counter_ns() - begin
+        self.spent_ns += process_time_ns() - begin
         for effect in effects:
             if isinstance(effect, ToWorker):
                 self.loads += isinstance(effect.message, LoadWeights)

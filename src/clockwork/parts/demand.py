@@ -162,6 +162,8 @@ class ModelDemand:
             return self.need
         if not self.load:
             return self.refused
+        if not self.refused and all(gpu.load <= capacity for gpu in self._holders):
+            return 0  # the usual case: nobody is overloaded
         weights = [capacity / gpu.load for gpu in self._holders]
         total = sum(weights)
         served = sum(self.load * weight / total * weight for weight in weights)

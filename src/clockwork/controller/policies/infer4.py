@@ -137,7 +137,7 @@ class Infer4:
             return
         waiting.payload_bytes = len(payload)
         self._queue(waiting, request)
-        self._placement.consider(model, at_ns)
+        self._placement.consider(waiting, at_ns)
 
     def on_infer(
         self,

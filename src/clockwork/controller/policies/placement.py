@@ -24,6 +24,7 @@ from clockwork.controller.action_rows import load_row, other_row
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState, Model
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger
+from clockwork.controller.policies.waiting import Waiting
 from clockwork.controller.underway import PendingEvict, PendingLoad
 from clockwork.messages.actions import (
     ActionFailed,
@@ -67,7 +68,7 @@ class Placement:
         self._sequence = 0
         # Satisfied models that might get another copy, in order of demand. (An ordered dict: taking
         # the first of a plain one costs a look at every place where others were.)
-        self._replicas: OrderedDict[ModelId, Model] = OrderedDict()
+        self._replicas: OrderedDict[ModelId, Waiting] = OrderedDict()
         # GPUs whose load executor can take one more.
         self._room_mask = 0
         # Models in need that got a place in this step.
@@ -80,10 +81,6 @@ class Placement:
         self._free_mask = 0
         self._freed_count = 0
         self._smallest_pages = NO_MODEL_PAGES
-        # `_freed_count` at the last replication of a model that found no place.
-        self._futile: dict[ModelId, int] = {}
-        # When it is worth while to ask again whether a model's holders are overloaded.
-        self._next_look_ns: dict[ModelId, int] = {}
 
     @property
     def wakeup_ns(self) -> int | None:
@@ -101,17 +98,18 @@ class Placement:
         """Look in this step at a model that more GPUs can take: there may have been none."""
         self._placed.append(model)
 
-    def consider(self, model: Model, now_ns: int) -> None:
+    def consider(self, waiting: Waiting, now_ns: int) -> None:
         """Look at a model that a request just arrived for. Constant time."""
+        model = waiting.model
         if not model.resident_mask:
             self.want(model, now_ns)
             return
         places = self._free_mask & model.on_workers_mask & ~model.resident_mask
-        if places and self._futile.get(model.model_id) != self._freed_count:
-            self._replicas[model.model_id] = model
-        elif now_ns >= self._next_look_ns.get(model.model_id, 0):
+        if places and waiting.futile_count != self._freed_count:
+            self._replicas[model.model_id] = waiting
+        elif now_ns >= waiting.next_look_ns:
             # No page is free: only holders that are overloaded justify that others leave.
-            self._next_look_ns[model.model_id] = now_ns + LOOK_NS
+            waiting.next_look_ns = now_ns + LOOK_NS
             self.want(model, now_ns)
 
     def want(self, model: Model, now_ns: int) -> None:
@@ -217,8 +215,6 @@ class Placement:
         """A model is being unloaded."""
         self._wanted_key.pop(model.model_id, None)
         self._replicas.pop(model.model_id, None)
-        self._futile.pop(model.model_id, None)
-        self._next_look_ns.pop(model.model_id, None)
 
     def check(self) -> None:
         """Assert that the masks agree with the GPUs."""
@@ -271,7 +267,8 @@ class Placement:
         a loaded rack serves 93 instead of 100 % of the rest.)
         """
         while self._replicas:
-            model_id, model = self._replicas.popitem(last=False)
+            model_id, waiting = self._replicas.popitem(last=False)
+            model = waiting.model
             if model.demand.is_empty or model.is_unloading:
                 continue
             model.demand.forget_expired(now_ns)
@@ -281,7 +278,7 @@ class Placement:
             mask = places & self._room_mask
             if places and not mask:
                 # Its turn comes when a load ends.
-                self._replicas[model_id] = model
+                self._replicas[model_id] = waiting
                 self._replicas.move_to_end(model_id, last=False)
                 return
             fitting = [
@@ -294,7 +291,7 @@ class Placement:
                 return
             if not fitting:
                 # A GPU that pauses after a failed load is no reason: it will take loads again.
-                self._futile[model.model_id] = self._freed_count
+                waiting.futile_count = self._freed_count
 
     def _candidates(self, mask: int, model: Model) -> list[Gpu]:
         """Return some GPUs of a mask, best first: free pages, then least demand."""

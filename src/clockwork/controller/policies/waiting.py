@@ -15,9 +15,11 @@ class Waiting:
 
     __slots__ = (
         "alone",
+        "futile_count",
         "is_ready",
         "is_shared",
         "model",
+        "next_look_ns",
         "parked_mask",
         "payload_bytes",
         "queue",
@@ -41,6 +43,10 @@ class Waiting:
         self.terms: Terms | None = None
         # Input size of the last request.
         self.payload_bytes = 0
+        # For placement: how often pages had become free when a replica last found no place, and
+        # when it is worth while to ask again whether the holders are overloaded.
+        self.futile_count = -1
+        self.next_look_ns = 0
 
     @property
     def count(self) -> int:
