@@ -33,8 +33,8 @@ check: $(READY)  ## format, lint, types, house rules, unit and property tests
 bench-capacity: $(READY)  ## search for the rate that two cores hold, with emulated GPUs
 	@$(BIN)/python benchmarks/capacity.py
 
-swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000)
-	@$(BIN)/clockwork simulate --swarm $(or $(SEEDS),1000)
+swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000 JOBS=1)
+	@$(BIN)/clockwork simulate --swarm $(or $(SEEDS),1000) --jobs $(or $(JOBS),1)
 
 # The modules that run for every request. Compiled, they shadow their sources: run it again, or
 # `make slow`, after each change. Modules that define records stay out: compiled, a record would lose

@@ -1,6 +1,9 @@
 """``clockwork simulate``."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +108,32 @@ def test_a_swarm_passes_and_says_so() -> None:
     result = invoke("--swarm", "2", "--from", "8", "--jobs", "2")
     assert result.return_value == 0, result.output
     assert "2 of 2 seeds pass" in result.stdout
+
+
+def test_noise_and_network_are_options() -> None:
+    """Durations and messages that vary make another run, in which nothing fails."""
+    calm, noisy = invoke(*SHORT), invoke(*SHORT, "--noise", "0.2", "--jitter", "2ms")
+    assert noisy.return_value == 0, noisy.output
+    assert "0 accepted ones were late" in calm.stdout
+    assert noisy.stdout.splitlines()[-1] != calm.stdout.splitlines()[-1]
+
+
+def test_an_interrupted_run_tells_what_there_was(tmp_path: Path) -> None:
+    """Ctrl-C closes the telemetry and prints the totals so far."""
+    out = tmp_path / "run"
+    arguments = ["simulate", "--duration", "1000000s", "--out", str(out), "--interval", "1s"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "clockwork", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while "Admitting" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        told, complaint = process.communicate()
+    assert process.returncode == 130, complaint
+    assert "interrupted" in complaint
+    assert told.splitlines()[-1].startswith("digest ")
+    assert (out / REQUEST_LOG).read_text().startswith("t\t")

@@ -23,11 +23,12 @@ from clockwork.sim.digest import Digest
 from clockwork.sim.logs import Logs
 from clockwork.sim.loop import START_NS
 from clockwork.sim.run import Run
-from clockwork.sim.scenario import Scenario
+from clockwork.sim.scenario import Network, Noise, Scenario
 from clockwork.telemetry.console import ControllerConsole
 from clockwork.units import SECOND, format_duration
 
 EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
 GC_THRESHOLD: Final = 100_000
 """Allocations between collections: records make no cycles, and the default costs a fifth."""
 
@@ -56,6 +57,17 @@ GC_THRESHOLD: Final = 100_000
 )
 @click.option("--slo", type=DURATION, default="100ms", show_default=True, help="The default SLO.")
 @click.option("--policy", type=click.Choice(list(POLICIES)), default="INFER4", show_default=True)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Spread of durations beyond the predicted ones: 0.1 for some 10 % more.",
+)
+@click.option("--delay", type=DURATION, default="50us", show_default=True, help="Of messages.")
+@click.option(
+    "--jitter", type=DURATION, default="0ms", show_default=True, help="Up to so much more."
+)
 @click.option("--inputs/--no-inputs", default=False, help="Whether requests carry inputs.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write telemetry.")
 @click.option("--interval", type=DURATION, default="10s", show_default=True, help="Of the lines.")
@@ -87,7 +99,12 @@ def simulate(scenario: str, parameters: tuple[str, ...], **given: Any) -> int:
         rate_per_s=given["rate"],
         slo_ns=given["slo"],
     )
-    made = replace(scenario_of(options), sends_inputs=given["inputs"])
+    made = replace(
+        scenario_of(options),
+        sends_inputs=given["inputs"],
+        noise=Noise(spread=given["noise"]),
+        network=Network(delay_ns=given["delay"], jitter_ns=given["jitter"]),
+    )
     gc.set_threshold(GC_THRESHOLD)
     return _run(made, policy=given["policy"], out=given["out"], interval_ns=given["interval"])
 
@@ -113,16 +130,21 @@ def _run(scenario: Scenario, *, policy: str, out: Path | None, interval_ns: int)
             remembered=remembered,
         ),
     )
+    begin_ns = perf_counter_ns()
+    exit_code = 0
     try:
-        wall_ns = _advance(run, console)
+        _advance(run, console)
+    except KeyboardInterrupt:
+        click.echo("interrupted: what follows is about the time until now", err=True)
+        exit_code = EXIT_INTERRUPTED
     finally:
         if logs is not None:
             logs.close()
-    return _report(run, digest, wall_ns=wall_ns, out=out)
+    return _report(run, digest, wall_ns=perf_counter_ns() - begin_ns, out=out) or exit_code
 
 
-def _advance(run: Run, console: ControllerConsole) -> int:
-    """Run to the end with a bar; return the wall time."""
+def _advance(run: Run, console: ControllerConsole) -> None:
+    """Run to the end with a bar."""
     bar = Progress(
         TextColumn("simulating"),
         BarColumn(),
@@ -139,7 +161,6 @@ def _advance(run: Run, console: ControllerConsole) -> int:
             for line in console.lines(run.world.loop.now_ns):
                 click.echo(line)
             _show(bar, task, run, perf_counter_ns() - begin_ns)
-    return perf_counter_ns() - begin_ns
 
 
 def _show(bar: Progress, task: TaskID, run: Run, wall_ns: int) -> None:
@@ -163,7 +184,7 @@ def _report(run: Run, digest: Digest, *, wall_ns: int, out: Path | None) -> int:
             has_failed = not run.world.scenario.faults
             click.echo(f"error: {finished.error}", err=True)
     totals = run.totals
-    mean_batch = totals.succeeded / max(totals.batches, 1)
+    mean_batch = totals.succeeded / totals.batches if totals.batches else 0.0
     click.echo(
         f"Simulated {format_duration(run.world.elapsed_ns)} in {format_duration(wall_ns)}: "
         f"{totals.requests} requests, {totals.requests * SECOND // max(wall_ns, 1)} per second of "

@@ -9,9 +9,10 @@ from typing import Final
 from msgspec import Struct
 
 from clockwork.engines.emulated import DirectoryProfiles, ProfileSource
+from clockwork.messages.actions import ActionType
 from clockwork.messages.client_io import Finished
 from clockwork.messages.records import ActionRecord, Record, RequestRecord
-from clockwork.messages.status import Status
+from clockwork.messages.status import ActionStatus, Status
 from clockwork.sim.faults import Faults
 from clockwork.sim.host import Tap
 from clockwork.sim.profiles import read_model
@@ -53,7 +54,8 @@ class Totals(Struct):
                     self.late += not record.deadline_met
             elif type(record) is ActionRecord:
                 self.actions += 1
-                self.batches += record.goodput > 0 and record.action_type == 2
+                has_run = record.status is ActionStatus.SUCCESS
+                self.batches += has_run and record.action_type is ActionType.INFER
 
 
 class Run:
