@@ -116,3 +116,20 @@ def test_refusals_are_counted_up_to_a_bound() -> None:
         demand.refuse(Claim(exec_demand=1), 100)
     assert demand.refused == REFUSALS_MAX
     demand.check()
+
+
+def test_holders_within_their_capacity_satisfy_for_sure() -> None:
+    """The quick look agrees with the priority: an idle holder, an overloaded one, a refusal."""
+    model, gpu = ModelDemand(), GpuDemand()
+    assert model.may_be_unsatisfied(CAPACITY)
+    model.add_holder(gpu)
+    model.arrive(Claim(), 0)
+    assert not model.may_be_unsatisfied(CAPACITY)
+    assert model.priority(CAPACITY, 0) <= 0
+    for _ in range(40):
+        model.arrive(Claim(), 0)
+    assert model.may_be_unsatisfied(CAPACITY)
+    other = ModelDemand()
+    other.add_holder(GpuDemand())
+    other.refuse(Claim(), 1_000)
+    assert other.may_be_unsatisfied(CAPACITY)

@@ -148,6 +148,12 @@ class ModelDemand:
         del self._holders[position], self._shares[position]
         self._distribute()
 
+    def may_be_unsatisfied(self, capacity: int) -> bool:
+        """Return False if `priority` cannot be positive, for less than it costs to ask that."""
+        if self.refused or not self._holders:
+            return True
+        return any(gpu.load > capacity for gpu in self._holders)
+
     def priority(self, capacity: int, now_ns: int) -> int:
         """Return the load demand that the model's holders do not satisfy; <= 0: none.
 
@@ -162,8 +168,6 @@ class ModelDemand:
             return self.need
         if not self.load:
             return self.refused
-        if not self.refused and all(gpu.load <= capacity for gpu in self._holders):
-            return 0  # the usual case: nobody is overloaded
         weights = [capacity / gpu.load for gpu in self._holders]
         total = sum(weights)
         served = sum(self.load * weight / total * weight for weight in weights)

@@ -110,7 +110,8 @@ class Placement:
         elif now_ns >= waiting.next_look_ns:
             # No page is free: only holders that are overloaded justify that others leave.
             waiting.next_look_ns = now_ns + LOOK_NS
-            self.want(model, now_ns)
+            if model.demand.may_be_unsatisfied(self._config.default_slo_ns):
+                self.want(model, now_ns)
 
     def want(self, model: Model, now_ns: int) -> None:
         """Have a model loaded if its demand is not satisfied."""
