@@ -63,6 +63,10 @@ class HttpConnection(asyncio.Protocol):
             self._load.answered(self, self._arrival_s, is_good=b" 200 " in self._head[:16])
             self._arrival_s = None
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave: the server closes what was idle for some seconds."""
+        self._load.lost(self)
+
 
 class HttpLoad:
     """Offers the load and notes latencies."""
@@ -102,6 +106,12 @@ class HttpLoad:
         self._idle.append(connection)
         if is_good:
             self.answers[arrival_s] = time.monotonic()
+
+    def lost(self, connection: HttpConnection) -> None:
+        """Use a connection no more; what was asked on it stays without an answer."""
+        self._made -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
 
     async def _send(self, arrival_s: float) -> None:
         model = self._random.choices(range(len(self._heads)), cum_weights=self._cumulative)[0]
