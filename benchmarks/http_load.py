@@ -40,6 +40,11 @@ class HttpConnection(asyncio.Protocol):
         """Remember where to write."""
         self._transport = transport  # type: ignore[assignment]
 
+    @property
+    def is_usable(self) -> bool:
+        """True as long as nobody has closed it."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def ask(self, arrival_s: float, pieces: list[bytes]) -> None:
         """Send a request."""
         assert self._transport is not None, "not connected"
@@ -115,6 +120,8 @@ class HttpLoad:
 
     async def _send(self, arrival_s: float) -> None:
         model = self._random.choices(range(len(self._heads)), cum_weights=self._cumulative)[0]
+        while self._idle and not self._idle[-1].is_usable:
+            self._idle.pop()
         if not self._idle:
             if self._made >= CONNECTIONS_MAX:
                 return
