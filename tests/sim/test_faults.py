@@ -67,7 +67,7 @@ class Seen:
         """Count events of the controller."""
         if host.kind is not Kind.CONTROLLER:
             return
-        assert isinstance(batch, list)
+        assert isinstance(batch, list | tuple)
         for event in batch:
             self.events[type(event).__name__] += 1
             if isinstance(event, FromWorker):
