@@ -21,8 +21,9 @@ _YOUNG_OBJECTS: Final = 5_000
 _YOUNG_COLLECTIONS: Final = 5
 """Young collections between two middle ones: 25,000 objects, about 1.5 ms."""
 _NEVER: Final = 1_000_000_000
-_NICENESS: Final = 10
-"""A tenth of the weight of others (chosen)."""
+_NICENESS: Final = 4
+"""Less than half the weight of others. Nicer threads wait less for each other's turns, but weigh so
+little that the kernel may put two of them on one core and leave the other one to the messages."""
 
 
 def keep_freed_memory() -> None:
@@ -52,12 +53,12 @@ def calm_garbage_collector() -> None:
 
 
 def give_way() -> None:
-    """Have this thread, and those that it starts, leave its core to whoever else wakes up there.
+    """Have this thread, and those that it starts, count less than threads that carry messages.
 
-    For threads that compute: where all cores compute, messages must not wait for the end of a
-    thread's turn, which is 3 ms and more. Measured on two busy cores: 99 of 100 actions reach
-    their worker in 1 ms instead of 4, and no answer is late because of it. Does nothing where
-    threads have no niceness of their own.
+    For threads that compute: where all cores compute, a message waits for the end of a thread's
+    turn, which is 3 ms and more. Measured on two busy cores with real models: 99 of 100 actions
+    reach their worker in 2.5 ms instead of 4, and goodput under overload is 6 % higher. Does
+    nothing where threads have no niceness of their own.
     """
     if sys.platform == "linux":
         # 0 is the calling thread. A process that was started nicer stays so.
