@@ -69,8 +69,16 @@ class ClientWorld:
         *,
         latency_ns: int = MS,
         answer: Callable[[SendInfer], Status | None] = lambda send: Status.SUCCESS,
+        refusal: str = "",
         **options: int | bool,
     ) -> None:
+        """Make a world.
+
+        Args:
+            answer: status of the answer to a request; None: no answer.
+            refusal: message of answers that are no success.
+        """
+        self._refusal = refusal
         self.role = ClientRole(workload, **options)  # type: ignore[arg-type]
         self.now_ns = START_NS
         self.sends: list[SendInfer] = []
@@ -162,9 +170,9 @@ class ClientWorld:
         self.sent_at_ns.append(self.now_ns)
         status = self._answer(send)
         if status is not None:
-            request = send.request
+            request, text = send.request, "" if status is Status.SUCCESS else self._refusal
             self._respond(
-                InferResponse(request.user_request_id, status, "", request.model_id, 1, MS, False)
+                InferResponse(request.user_request_id, status, text, request.model_id, 1, MS, False)
             )
 
     def _take_request(self, effect: SendRequest) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from wire_stage import LOCALHOST, ControllerThread, PretendedRole, profile, runn
 import clockwork
 from clockwork.messages.controller_io import FromClient
 from clockwork.messages.models import TensorSpec
-from clockwork.messages.requests import EvictRequest, InferRequest, UnloadModelRequest
+from clockwork.messages.requests import OVERLOADED, EvictRequest, InferRequest, UnloadModelRequest
 from clockwork.messages.status import Status
 
 X = np.array([1, 2, 3], np.float32)
@@ -151,6 +152,25 @@ def test_a_status_is_an_exception_that_says_what_to_do(
     with pytest.raises(error, match=text) as caught:
         model.infer(X)
     assert caught.value.status == status
+
+
+def test_an_overloaded_controller_is_spared_until_it_has_recovered(
+    client: clockwork.Client, role: PretendedRole
+) -> None:
+    """The client refuses requests itself after some refusals, and sends them again later."""
+    model = client.load_model("/models/echo")
+    role.outcomes[model.model_id] = (Status.COULD_NOT_START_IN_TIME, OVERLOADED)
+    text = ""
+    while "did not send" not in text:
+        with pytest.raises(clockwork.RejectedError, match="overloaded") as caught:
+            model.infer(X)
+        text = str(caught.value)
+    role.outcomes.clear()
+    outputs = None
+    while outputs is None:
+        with suppress(clockwork.RejectedError):
+            outputs = model.infer(X)
+    assert (outputs["y"] == X).all()
 
 
 def test_models_are_found_by_id_name_and_path(client: clockwork.Client) -> None:

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from client_stage import EXEC_NS, START_NS, ClientWorld, profile, workload
 
-from clockwork.client.core import DRAIN_NS, SENDS_MAX, ClientRole
+from clockwork.client.core import SENDS_MAX, ClientRole
 from clockwork.client.outage import DEFAULT_SLO_NS
-from clockwork.client.phase import MOVES, Phase
+from clockwork.client.phase import DRAIN_NS, MOVES, Phase
 from clockwork.client.workload import (
     BurstyClosed,
     ClosedLoop,

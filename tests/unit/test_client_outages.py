@@ -5,10 +5,9 @@ from client_stage import START_NS, ClientWorld, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clockwork.client.core import DRAIN_NS, DRAIN_STOPPED_NS, UNLOAD_NS
 from clockwork.client.model_calls import RESUME_RETRY_NS
 from clockwork.client.outage import DEFAULT_SLO_NS
-from clockwork.client.phase import Phase
+from clockwork.client.phase import DRAIN_NS, DRAIN_STOPPED_NS, UNLOAD_NS, Phase
 from clockwork.client.workload import ClosedLoop, FixedRate, Poisson, Stream
 from clockwork.messages.client_io import ClientSummary, ControllerConnected, StopAsked
 from clockwork.messages.status import Status

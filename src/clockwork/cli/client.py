@@ -199,6 +199,7 @@ def _play(
         interval_ns=values["interval"],
         reconnect_ns=values["reconnect"],
         unloads=values["unload"],
+        throttles=not values["no_throttle"],
         json_path=values["json"],
     )
     return run_client(workload, options)
@@ -289,6 +290,11 @@ def _common_options() -> list[click.Option]:
             default="30s",
             show_default=True,
             help="Dial again for so long when the connection breaks; 0s: end the run then.",
+        ),
+        click.Option(
+            ["--no-throttle"],
+            is_flag=True,
+            help="Send everything, even while the controller says that it is overloaded.",
         ),
         click.Option(["--unload"], is_flag=True, help="Unload the models of the run at its end."),
         click.Option(

@@ -13,7 +13,7 @@ dials again, the role asks who is there which models it has, sends what is kept,
 run fails if that takes longer than `reconnect_ns`, or if its models are gone.
 
 A closed loop puts a place back in use when its request succeeded, after a failure at its deadline:
-it would spin on refusals (the original's controller held hopeless requests that long).
+it would spin on refusals (the original held hopeless requests that long).
 
 Bounds: `SENDS_MAX` requests per call of `handle` (`wakeup_ns` is then in the past, and the shell
 calls again), `IN_FLIGHT_MAX` requests without an answer, after which the run ends with an error.
@@ -25,8 +25,8 @@ from typing import Final
 from clockwork.client.ladder import Ladders
 from clockwork.client.model_calls import ModelCalls, ModelRequest
 from clockwork.client.model_table import ModelTable
-from clockwork.client.outage import Outage, deadline_of
-from clockwork.client.phase import MOVES, Phase
+from clockwork.client.outage import DEFAULT_SLO_NS, Outage, deadline_of
+from clockwork.client.phase import DRAIN_NS, DRAIN_STOPPED_NS, MOVES, UNLOAD_NS, Phase
 from clockwork.client.statistics import Tally
 from clockwork.client.streams import Streams
 from clockwork.client.workload import Workload
@@ -51,20 +51,15 @@ from clockwork.messages.requests import (
 )
 from clockwork.messages.status import Status
 from clockwork.parts.pace import Pace
+from clockwork.parts.throttle import Throttle
 from clockwork.parts.timers import Timers
 from clockwork.units import FOREVER_NS, SECOND, format_duration
 
 INTERVAL_NS: Final = 10 * SECOND
 """Between lines on the console (the original's)."""
-DRAIN_NS: Final = 30 * SECOND
-"""How long to wait for answers after the last request (chosen: well above any usual SLO)."""
-DRAIN_STOPPED_NS: Final = 1 * SECOND
-"""The same when a user is waiting for the end."""
-UNLOAD_NS: Final = 10 * SECOND
-"""How long to wait until models are unloaded (chosen: actions under way end long before)."""
 _SUCCESS: Final = Status.SUCCESS
 """Members of enums are looked up slowly, on the path of every request."""
-SENDS_MAX: Final = 10_000
+SENDS_MAX: Final = 1_000
 IN_FLIGHT_MAX: Final = 1_000_000
 
 
@@ -80,6 +75,7 @@ class ClientRole:
         grain_ns: int = 0,
         reconnect_ns: int = 0,
         unloads: bool = False,
+        throttles: bool = True,
     ) -> None:
         """Make a client for one run.
 
@@ -88,6 +84,8 @@ class ClientRole:
             interval_ns: between lines on the console.
             reconnect_ns: how long an outage may last; 0: a lost connection ends the run.
             unloads: whether the models of the run are unloaded at its end.
+            throttles: whether a part of the requests is refused here while the controller says
+                that it is overloaded (`parts.throttle`).
             grain_ns: least time between two wake-ups for sending, on average (`parts.pace`). Live
                 shells pay for each one; what is sent later for it shows in the latencies.
         """
@@ -111,6 +109,7 @@ class ClientRole:
         self._printed_at_ns = 0
         self._reconnects = reconnect_ns > 0
         self._unloads = unloads
+        self._throttle = Throttle() if throttles else None
         self._is_connected = False
         # How the run ends; set before models are unloaded.
         self._outcome = Finished(summary=None, error=None)
@@ -165,10 +164,8 @@ class ClientRole:
             f"{tally.sent} sent, {tally.answered} answered, {tally.lost} lost, {in_flight} open"
         )
         assert len(self._in_flight) <= IN_FLIGHT_MAX, f"{len(self._in_flight)} in flight"
-        is_sending = self.phase is Phase.RUNNING
-        assert is_sending or self._streams.next_ns == FOREVER_NS, f"{self.phase} has arrivals"
-
-    # Events
+        if self.phase is not Phase.RUNNING:
+            assert self._streams.next_ns == FOREVER_NS, f"{self.phase} has arrivals"
 
     def _on_connected(self, now_ns: int) -> None:
         self._is_connected = True
@@ -216,8 +213,10 @@ class ClientRole:
         if send is None:
             return  # Answered twice, or never asked: the controller's mistake.
         self._tally.add_answer(send, message, at_ns=event.at_ns, payload_bytes=event.payload_bytes)
-        is_good = message.status == _SUCCESS
-        self._streams.on_answer(send.stream, now_ns if is_good else max(now_ns, deadline_of(send)))
+        if self._throttle is not None:
+            self._throttle.note(message)
+        ready_ns = now_ns if message.status == _SUCCESS else max(now_ns, deadline_of(send))
+        self._streams.on_answer(send.stream, ready_ns)
 
     def _on_list(self, message: LsResponse, now_ns: int) -> None:
         if self.phase is Phase.LISTING:
@@ -241,8 +240,6 @@ class ClientRole:
         del self._in_flight[send.request.user_request_id]
         self._tally.add_lost(send)
         self._streams.on_answer(send.stream, at_ns)
-
-    # Running
 
     def _run(self, now_ns: int) -> None:
         self._move(Phase.RUNNING)
@@ -308,6 +305,10 @@ class ClientRole:
         stream, models = self._streams.running[index], self._models
         model = stream.choose()
         slo_ns = models.slo_of(model, stream.slo_ns, stream.slo_factor)
+        if self._throttle is not None and self._throttle.refuses(when_ns):
+            self._tally.add_throttled(model)
+            self._streams.on_answer(index, when_ns + (slo_ns or DEFAULT_SLO_NS))
+            return
         request_id = self._next_request_id
         self._next_request_id = request_id + 1
         # Positional: half the time of keywords, on the path of every request.

@@ -15,6 +15,15 @@ UNLOADING, if it is wanted, comes before the end of any run that has loaded mode
 from enum import Enum, auto
 from typing import Final
 
+from clockwork.units import SECOND
+
+DRAIN_NS: Final = 30 * SECOND
+"""How long to wait for answers after the last request (chosen: well above any usual SLO)."""
+DRAIN_STOPPED_NS: Final = 1 * SECOND
+"""The same when a user is waiting for the end."""
+UNLOAD_NS: Final = 10 * SECOND
+"""How long to wait until models are unloaded (chosen: actions under way end long before)."""
+
 
 class Phase(Enum):
     """Where a run is."""

@@ -28,6 +28,7 @@ PREAMBLE_BYTES: Final = 48
 """What a message counts beside its payload (SPEC 2.7)."""
 
 _SUCCESS: Final = Status.SUCCESS
+_REFUSED: Final = Status.COULD_NOT_START_IN_TIME
 """Members of enums are looked up slowly, on the path of every request."""
 _BUCKETS: Final = (LATENCY_MAX.bit_length() - FINE_BITS + 1) << FINE_BITS
 
@@ -118,6 +119,7 @@ class Tally:
         "recent",
         "recently_sent",
         "statuses",
+        "throttled",
         "uncounted",
     )
 
@@ -138,6 +140,9 @@ class Tally:
         self.cold_starts = 0
         # Requests that will get no response: there was no connection until their deadlines.
         self.lost = 0
+        # Requests that this client refused because the controller was overloaded; also among those
+        # of their status.
+        self.throttled = 0
         self.latencies = Latencies()
         # Since the last line: latencies, requests, responses, and their payloads.
         self.recent = Extent()
@@ -190,6 +195,13 @@ class Tally:
         else:
             self.lost += 1
 
+    def add_throttled(self, model: int) -> None:
+        """Take in a request that was refused here, in place of an overloaded controller."""
+        self._sent[model] += 1
+        self.recently_sent += 1
+        self.throttled += 1
+        self.statuses[_REFUSED] = self.statuses.get(_REFUSED, 0) + 1
+
     def lines(self, elapsed_ns: int) -> list[str]:
         """Return the two lines of SPEC 6.4 for the last `elapsed_ns`, and begin anew."""
         recent, seconds = self.recent, max(elapsed_ns, 1) / SECOND
@@ -224,6 +236,7 @@ class Tally:
             duration_ns=duration_ns,
             sent=self.sent,
             statuses={int(status): self.statuses[status] for status in sorted(self.statuses)},
+            throttled=self.throttled,
             unanswered=self.sent - self.answered,
             succeeded=sum(self._succeeded),
             good=good,

@@ -21,6 +21,7 @@ def summary_lines(summary: ClientSummary) -> list[str]:
             f"  rates       offered={summary.offered_per_s:.2f}/s "
             f"throughput={summary.throughput_per_s:.2f}/s goodput={summary.goodput_per_s:.2f}/s"
         ),
+        *_throttled(summary),
         f"  SLO         {summary.good} within it ({attainment:.4%} of those sent)",
         f"  cold starts {summary.cold_starts}",
     ]
@@ -44,6 +45,12 @@ def _outcomes(summary: ClientSummary) -> str:
     if summary.unanswered:
         parts.append(f"{summary.unanswered} unanswered")
     return ", ".join(parts)
+
+
+def _throttled(summary: ClientSummary) -> list[str]:
+    if not summary.throttled:
+        return []
+    return [f"  throttled   {summary.throttled} refused here: the controller was overloaded"]
 
 
 def _latency(summary: ClientSummary) -> str:

@@ -26,7 +26,7 @@ from clockwork.messages.controller_io import FromClient, Say, ToClient
 from clockwork.messages.ids import ClientId, ModelId
 from clockwork.messages.models import ModelProfile
 from clockwork.messages.records import RequestRecord
-from clockwork.messages.requests import InferRequest, InferResponse
+from clockwork.messages.requests import OVERLOADED, InferRequest, InferResponse
 from clockwork.messages.role import Payload
 from clockwork.messages.status import Status
 from clockwork.units import MS
@@ -34,8 +34,6 @@ from clockwork.units import MS
 MakeInput = Callable[[ModelProfile], Payload]
 """Returns an input for a model, raw or as an LZ4 block; the same one for the same tensors."""
 
-OVERLOADED: Final = "the controller is overloaded; send less, or try again later"
-"""The message of requests that are shed."""
 SHED_SHARE: Final = 4
 """A request that waited for one part in so many of its SLO before admission is refused (chosen)."""
 SHED_FLOOR_NS: Final = 5 * MS

@@ -26,14 +26,17 @@ from clockwork.live.clock import now_ns
 from clockwork.live.dialling import Backoff
 from clockwork.live.outcomes import error_of, request_error
 from clockwork.messages.requests import (
+    OVERLOADED,
     EvictRequest,
     InferRequest,
+    InferResponse,
     LsRequest,
     Request,
     Response,
 )
 from clockwork.messages.role import Payload
 from clockwork.messages.status import Status
+from clockwork.parts.throttle import Throttle
 from clockwork.units import SECOND
 
 REPEATABLE: Final = (InferRequest, LsRequest, EvictRequest)
@@ -41,6 +44,7 @@ REPEATABLE: Final = (InferRequest, LsRequest, EvictRequest)
 RESENDS_MAX: Final = 3
 """How often a call survives a broken connection; chosen: a request that ends its controller must
 not end all that follow."""
+THROTTLED: Final = f"{OVERLOADED} (this client did not send the request)"
 RETRY_S: Final = 0.1
 """Wait before a request that was answered with 5 is sent again; the controller holds it longer."""
 
@@ -93,6 +97,7 @@ class Calls:
             resend: whether calls survive a broken connection.
         """
         self._resend = resend
+        self._throttle = Throttle()
         self._address = address
         self._timeout_s = timeout_s
         self._ids = count()
@@ -119,6 +124,9 @@ class Calls:
             call: made just now.
             timeout_s: how long the call may take; None: until it is answered.
         """
+        if isinstance(call.request, InferRequest) and self._throttle.refuses(now_ns()):
+            self._end(call, request_error(Status.COULD_NOT_START_IN_TIME, THROTTLED))
+            return
         if timeout_s is not None:
             loop = asyncio.get_running_loop()
             call.timer = loop.call_later(timeout_s, self._expire, call, timeout_s)
@@ -190,6 +198,8 @@ class Calls:
         self._note_deadline(call)
 
         def answer(response: Response | ConnectionLostError, payload: Payload, at_ns: int) -> None:
+            if isinstance(response, InferResponse):
+                self._throttle.note(response)
             if isinstance(response, ConnectionLostError):
                 self._on_loss(call, response)
             elif response.status is Status.SUCCESS:

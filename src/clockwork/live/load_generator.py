@@ -68,6 +68,8 @@ class RunOptions(Struct, frozen=True):
     reconnect_ns: int = 0
     # Unload the models of the run at its end.
     unloads: bool = False
+    # Refuse a part of the requests here while the controller says that it is overloaded.
+    throttles: bool = True
     # Where the summary goes as JSON; None: nowhere.
     json_path: Path | None = None
 
@@ -156,6 +158,7 @@ class _ClientShell:
             grain_ns=GRAIN_NS,
             reconnect_ns=options.reconnect_ns,
             unloads=options.unloads,
+            throttles=options.throttles,
         )
         self._driver: RoleDriver[ClientEvent, ClientEffect] = RoleDriver(
             role,

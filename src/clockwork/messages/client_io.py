@@ -97,6 +97,8 @@ class ClientSummary(Struct, frozen=True):
     sent: int
     # Responses per status code; requests without any are `unanswered`.
     statuses: dict[int, int]
+    # Refused by the client itself, because the controller was overloaded; also in `statuses`.
+    throttled: int
     unanswered: int
     succeeded: int
     # Succeeded within their SLO (all that succeeded, where the client does not know the SLO).

@@ -3,6 +3,8 @@
 Every request gets exactly one response, with the same `user_request_id`.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
 from clockwork.messages.ids import ModelId
@@ -15,6 +17,9 @@ from clockwork.messages.uploads import (
     UploadChunkRequest,
     UploadChunkResponse,
 )
+
+OVERLOADED: Final = "the controller is overloaded; send less, or try again later"
+"""The message of inferences that a controller refuses because it has no time for more."""
 
 
 class InferRequest(Struct, frozen=True, array_like=True, gc=False):

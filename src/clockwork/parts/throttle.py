@@ -1,0 +1,86 @@
+"""Holds requests back at the client while the controller is overloaded.
+
+Refusing a request costs the controller about half of what serving it costs. At twice the load that
+it can carry it would have no time left to serve anything, so clients refuse a part themselves: they
+let through a little more than what succeeds, which is how they notice when more can. The part is
+evened out (every third, say, not a third at random), so runs repeat.
+
+Only answers that say `OVERLOADED` begin this, and it ends when they stay away. Refusals for want of
+a free GPU are no reason: they cost nothing but the request, and the next one may be for a model
+that has room.
+
+Source: client-side throttling, in "Handling Overload" (Site Reliability Engineering, O'Reilly 2016,
+chapter 21); there K is 2, which leaves half of the controller's time to refusals.
+"""
+
+from typing import Final
+
+from clockwork.messages.requests import OVERLOADED, InferResponse
+from clockwork.messages.status import Status
+from clockwork.units import MS, SECOND
+
+PASSED_FACTOR: Final = 1.2
+"""Requests let through per request that succeeded: the K of the source (chosen, see above)."""
+RENEW_NS: Final = 20 * MS
+"""How often the part to be refused is found anew (chosen)."""
+DECAY: Final = 0.93
+"""What a count is worth after RENEW_NS: half of it after 200 ms, so that a burst is answered in
+time and forgotten soon (chosen)."""
+FORGOTTEN_NS: Final = 100 * RENEW_NS
+"""After a pause of this length nothing is left of the counts."""
+CALM_NS: Final = 1 * SECOND
+"""Everything passes again when the last overload is so long ago (chosen: five half-lives)."""
+
+_SUCCESS: Final = Status.SUCCESS
+
+
+class Throttle:
+    """Decides for each request whether it may pass; learns from the answers."""
+
+    __slots__ = ("_asked", "_calm_at_ns", "_debt", "_is_struck", "_renew_ns", "_succeeded", "share")
+
+    def __init__(self) -> None:
+        # The part of all requests that is refused now, 0 to 1.
+        self.share = 0.0
+        # Requests, and those that succeeded; both fading.
+        self._asked = 0.0
+        self._succeeded = 0.0
+        # Whether an overload came since the last renewal, and when the last one is long ago.
+        self._is_struck = False
+        self._calm_at_ns = 0
+        # A request is refused whenever this reaches 1.
+        self._debt = 0.0
+        self._renew_ns = 0
+
+    def refuses(self, now_ns: int) -> bool:
+        """Return whether a new request must not be sent."""
+        if now_ns >= self._renew_ns:
+            self._renew(now_ns)
+        self._asked += 1.0
+        if not self.share:
+            return False
+        self._debt += self.share
+        if self._debt < 1.0:
+            return False
+        self._debt -= 1.0
+        return True
+
+    def note(self, response: InferResponse) -> None:
+        """Take in an answer."""
+        if response.status == _SUCCESS:
+            self._succeeded += 1.0
+        elif response.message == OVERLOADED:
+            self._is_struck = True
+
+    def _renew(self, now_ns: int) -> None:
+        late_ns = now_ns - self._renew_ns
+        fade = DECAY ** (1 + late_ns // RENEW_NS) if late_ns < FORGOTTEN_NS else 0.0
+        self._renew_ns = now_ns + RENEW_NS
+        self._asked *= fade
+        self._succeeded *= fade
+        if self._is_struck:
+            self._is_struck = False
+            self._calm_at_ns = now_ns + CALM_NS
+        excess = self._asked - PASSED_FACTOR * self._succeeded
+        is_on = now_ns < self._calm_at_ns and excess > 0.0
+        self.share = excess / (self._asked + 1.0) if is_on else 0.0
