@@ -6,7 +6,8 @@ from threading import Thread
 
 import pytest
 
-from clockwork.live.process import give_way
+from clockwork.live.process import allowed_cores, give_way, stay_on
+from clockwork.live.worker_devices import own_cores
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
@@ -46,3 +47,38 @@ def test_a_thread_that_was_nicer_before_stays_so() -> None:
     thread.start()
     thread.join()
     assert seen == [15]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads cannot be kept on a core")
+def test_a_thread_stays_on_its_core() -> None:
+    """Only the thread that asks for it is kept on one core."""
+    before = allowed_cores()
+    seen: list[list[int]] = []
+
+    def work() -> None:
+        stay_on(before[-1])
+        seen.append(allowed_cores())
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [[before[-1]]]
+    assert allowed_cores() == before
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores_per_gpu", "allowed", "expected"),
+    [
+        (2, 1, [4, 7], (4, 7)),
+        (3, 1, [4, 7], (4, 7, 4)),
+        (2, 1, [4, 5, 7], ()),
+        (1, 2, [4, 7], ()),
+        (2, 2, [4, 7], ()),
+        (1, 1, [], ()),
+    ],
+)
+def test_devices_keep_to_cores_if_they_need_all(
+    gpus: int, cores_per_gpu: int, allowed: list[int], expected: tuple[int, ...]
+) -> None:
+    """With cores to spare, or where the system does not say which there are, it chooses."""
+    assert own_cores(gpus=gpus, cores_per_gpu=cores_per_gpu, allowed=allowed) == expected

@@ -66,6 +66,18 @@ def give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
+def allowed_cores() -> list[int]:
+    """Return the cores that this process may use, in order; empty where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+
+
+def stay_on(core: int) -> None:
+    """Have this thread run on one core only; does nothing where the system has no such thing."""
+    if sys.platform == "linux":
+        # 0 is the calling thread.
+        os.sched_setaffinity(0, {core})
+
+
 def say(text: str, *, end: str = "\n") -> None:
     """Print on the console at once; a console that has gone is no reason to stop."""
     try:

@@ -15,7 +15,7 @@ from typing import Final
 from clockwork.engines.engine import Engine, EngineError
 from clockwork.live.clock import now_ns
 from clockwork.live.devices import Emit, OnFailure
-from clockwork.live.process import give_way
+from clockwork.live.process import give_way, stay_on
 from clockwork.live.timer import PreciseTimer
 from clockwork.live.upload_desk import UploadDesk
 from clockwork.messages.actions import Timing
@@ -61,10 +61,13 @@ class RealDevices:
         on_failure: OnFailure,
         *,
         store: UploadStore | None = None,
+        cores: Sequence[int] = (),
     ) -> None:
         """Begin on the running loop and start the threads; `close` ends them.
 
-        Without a store uploads are refused.
+        Args:
+            store: takes uploads; without one they are refused.
+            cores: the core that each GPU's infers stay on; empty: the system chooses.
         """
         self._role = role
         self._engine = engine
@@ -80,6 +83,7 @@ class RealDevices:
         # When the role wants to be woken, as the loop knows it.
         self._wakeup_ns: int | None = None
         self._is_closed = False
+        self._cores = cores
         self._timer = PreciseTimer(self._loop, self._on_timer)
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -200,6 +204,8 @@ class RealDevices:
         """Carry out orders until None comes; then close a GPU, if it is this thread's to close."""
         # All of them: sessions start threads of their own, which are like those that load models.
         give_way()
+        if closes is not None and self._cores:
+            stay_on(self._cores[closes])
         while (order := queue.get()) is not None:
             if isinstance(order, ReleaseModel):
                 self._release(order)
