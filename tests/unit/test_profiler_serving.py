@@ -181,3 +181,43 @@ def work_all_but_clearing(stage: Stage) -> None:
     while open_ := stage.take(LoadWeights) + stage.take(Infer) + stage.take(EvictWeights):  # type: ignore[operator]
         stage.succeed(open_[0], took_ms=3)
         stage.advance(50)
+
+
+SLOW = {1: 20.0, 2: 40.0, 4: 60.0}
+"""Its batches are long runs, for a default SLO of 100 ms."""
+
+
+def _sizes_sent(stage: Stage, *, is_asked: bool) -> list[int]:
+    """Load a slow model beside another one, which is asked for or not; return what was measured."""
+    answers = load(stage)
+    sizes: list[int] = []
+    for _ in range(2_000):
+        if answers():
+            break
+        if stage.open:
+            _, action = next(iter(stage.open.values()))
+            is_measuring = isinstance(action, Infer) and action.model_id == 1
+            if isinstance(action, Infer) and is_measuring:
+                sizes.append(action.batch_size)
+            took_ms = SLOW[action.batch_size] if is_measuring else 3
+            stage.succeed(action, took_ms=took_ms)
+        elif is_asked:
+            stage.infer(slo_ms=500)
+        stage.advance(10)
+    (answer,) = answers()
+    assert answer.status is Status.SUCCESS
+    assert answer.model is not None
+    assert answer.model.profile.batch_sizes == tuple(sorted(set(sizes)))
+    return sizes
+
+
+def test_long_batches_are_not_measured_on_the_only_gpu_while_others_are_asked_for() -> None:
+    """They would make those late; the model is served at batch size 1."""
+    stage = serving()
+    assert set(_sizes_sent(stage, is_asked=True)) == {1}
+    assert any("on the only GPU" in line for line in stage.lines())
+
+
+def test_long_batches_are_measured_when_nobody_asks() -> None:
+    """Then there is nobody to disturb."""
+    assert set(_sizes_sent(serving(), is_asked=False)) == {1, 2, 4}

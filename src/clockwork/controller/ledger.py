@@ -67,6 +67,11 @@ class Ledger:
             client.is_gone = True
         return client
 
+    @property
+    def request_count(self) -> int:
+        """Requests so far that were admitted or refused for want of time."""
+        return self._next_request
+
     def next_request_id(self) -> RequestId:
         """Return an unused request id."""
         self._next_request += 1

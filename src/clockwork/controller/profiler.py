@@ -6,6 +6,9 @@ least). Of the runs of a batch size the first is left out, and of the others the
 counts: an estimate that is too low costs promises, one hiccup should not count. A batch size that
 runs longer than `max_exec`, or not at all, ends the row: larger ones are not used.
 
+On the only GPU a long run would make others late, so a batch size that may take long waits for a
+quiet moment there, and is done without if none comes.
+
 A model that cannot be measured (its worker left, no GPU was idle for `PATIENCE_NS`, it fails) is
 served with guesses, as it would be without all this.
 
@@ -53,6 +56,12 @@ RETRY_NS: Final = 2 * MS
 """Pause before GPUs are looked at again when none is idle (chosen)."""
 PATIENCE_NS: Final = 10 * SECOND
 """How long to wait for an idle GPU (chosen: people wait for the answer to LoadModel)."""
+LONG_SHARE: Final = 4
+"""A run is long from one part in so many of the default SLO on (chosen)."""
+QUIET_NS: Final = 500 * MS
+"""It is quiet when nobody has asked for so long (chosen)."""
+QUIET_PATIENCE_NS: Final = 2 * SECOND
+"""How long to wait for a quiet moment (chosen: people wait for the answer to LoadModel)."""
 WINDOW_NS: Final = 20 * MS
 """How late an action may start: later, its GPU is not idle any more (chosen)."""
 ATTEMPTS_MAX: Final = 3
@@ -87,6 +96,9 @@ class Profiler:
         self._window: _Window | None = None
         # Nothing is sent before.
         self._ready_at_ns = 0
+        # How many requests there had been, and when the last one was noticed.
+        self._request_count = 0
+        self._asked_at_ns = 0
         # By path: what workers report of a model, and the same with measurements.
         self._known: dict[str, tuple[ModelProfile, ModelProfile]] = {}
 
@@ -115,6 +127,9 @@ class Profiler:
 
     def plan(self, now_ns: int) -> None:
         """Send the next action, if there is a window for it."""
+        if self._ledger.request_count != self._request_count:
+            self._request_count = self._ledger.request_count
+            self._asked_at_ns = now_ns
         while self._jobs and self._window is None and now_ns >= self._ready_at_ns:
             job = self._jobs[0]
             known = self._known.get(job.model.info.source)
@@ -129,6 +144,9 @@ class Profiler:
                     continue
                 if not _is_idle(job.instance.gpu):
                     self._wait(job, now_ns)
+                    return
+                if self._would_disturb(job, job.instance.gpu, now_ns):
+                    self._wait_for_quiet(job, now_ns)
                     return
                 job.waiting_since_ns = None
                 self._send_next(job, job.instance, now_ns)
@@ -242,6 +260,26 @@ class Profiler:
             self._give_up(f"no GPU was idle for {PATIENCE_NS // SECOND} s", now_ns)
         else:
             self._ready_at_ns = now_ns + RETRY_NS
+
+    def _would_disturb(self, job: ProfileJob, gpu: Gpu, now_ns: int) -> bool:
+        """Return whether the next run could make requests late for which there is no other GPU."""
+        is_asked = now_ns - self._asked_at_ns < QUIET_NS
+        if not is_asked or not job.sizes or not job.exec_ns or len(job.loads) < LOADS:
+            return False
+        is_long = job.expected_ns() > self._config.default_slo_ns // LONG_SHARE
+        return is_long and self._cluster.up_mask == gpu.bit
+
+    def _wait_for_quiet(self, job: ProfileJob, now_ns: int) -> None:
+        """Look again soon; after a while do without the batch sizes that are left."""
+        if job.waiting_since_ns is None:
+            job.waiting_since_ns = now_ns
+        self._ready_at_ns = now_ns + RETRY_NS
+        if now_ns - job.waiting_since_ns > QUIET_PATIENCE_NS:
+            self._say(
+                f"M-{job.model.model_id} is not used at batch size {job.sizes[0]}: measuring it "
+                f"would make others late on the only GPU"
+            )
+            job.skip_rest()
 
     # Actions.
 
