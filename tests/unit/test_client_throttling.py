@@ -4,7 +4,7 @@ from client_stage import ClientWorld, workload
 
 from clockwork.client.phase import DRAIN_NS
 from clockwork.client.summary import summary_lines
-from clockwork.client.workload import ClosedLoop, FixedRate, Stream
+from clockwork.client.workload import ClosedLoop, FixedRate, Recorded, Stream
 from clockwork.messages.requests import OVERLOADED
 from clockwork.messages.status import Status
 from clockwork.units import MS, SECOND
@@ -54,3 +54,9 @@ def test_a_closed_loop_that_is_throttled_does_not_spin() -> None:
     assert world.finished is not None
     assert world.finished.summary is not None
     assert 150 < world.finished.summary.sent <= 202
+
+
+def test_replays_are_known_as_such() -> None:
+    """Of a trace nothing may be left out."""
+    assert workload(Stream((0,), Recorded([0, 1], SECOND))).is_replay
+    assert not workload(Stream((0,), FixedRate(1.0))).is_replay

@@ -294,7 +294,8 @@ def _common_options() -> list[click.Option]:
         click.Option(
             ["--no-throttle"],
             is_flag=True,
-            help="Send everything, even while the controller says that it is overloaded.",
+            help="Send everything, even while the controller says that it is overloaded. Always so with a "
+            "trace.",
         ),
         click.Option(["--unload"], is_flag=True, help="Unload the models of the run at its end."),
         click.Option(

@@ -201,3 +201,8 @@ class Workload(Struct, frozen=True):
     def model_count(self) -> int:
         """How many models the requests are for, copies included."""
         return sum(model_set.copies for model_set in self.models)
+
+    @property
+    def is_replay(self) -> bool:
+        """True if it sends what was recorded or counted somewhere, so that nothing may be left out."""
+        return any(isinstance(stream.arrivals, TraceReplay | Recorded) for stream in self.streams)

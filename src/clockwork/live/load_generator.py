@@ -68,7 +68,8 @@ class RunOptions(Struct, frozen=True):
     reconnect_ns: int = 0
     # Unload the models of the run at its end.
     unloads: bool = False
-    # Refuse a part of the requests here while the controller says that it is overloaded.
+    # Refuse a part of the requests here while the controller says that it is overloaded; never
+    # done with a trace.
     throttles: bool = True
     # Where the summary goes as JSON; None: nowhere.
     json_path: Path | None = None
@@ -158,7 +159,7 @@ class _ClientShell:
             grain_ns=GRAIN_NS,
             reconnect_ns=options.reconnect_ns,
             unloads=options.unloads,
-            throttles=options.throttles,
+            throttles=options.throttles and not workload.is_replay,
         )
         self._driver: RoleDriver[ClientEvent, ClientEffect] = RoleDriver(
             role,
