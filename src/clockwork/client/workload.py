@@ -204,5 +204,6 @@ class Workload(Struct, frozen=True):
 
     @property
     def is_replay(self) -> bool:
-        """True if it sends what was recorded or counted somewhere, so that nothing may be left out."""
-        return any(isinstance(stream.arrivals, TraceReplay | Recorded) for stream in self.streams)
+        """True if it sends what was recorded or counted somewhere: nothing may be left out."""
+        kinds = TraceReplay | Recorded
+        return any(isinstance(stream.arrivals, kinds) for stream in self.streams)
