@@ -294,8 +294,7 @@ def _common_options() -> list[click.Option]:
         click.Option(
             ["--no-throttle"],
             is_flag=True,
-            help="Send everything, even while the controller says that it is overloaded. Always so with a "
-            "trace.",
+            help="Send everything, even to a controller that says that it is overloaded.",
         ),
         click.Option(["--unload"], is_flag=True, help="Unload the models of the run at its end."),
         click.Option(
