@@ -55,7 +55,7 @@ def test_doubting_halves_what_exceeds_the_profile() -> None:
     before_ns = estimator.estimate_ns
     estimator.doubt()
     assert estimator.estimate_ns == 1_000 + (before_ns - 1_000) // 2
-    for _ in range(5):
+    for _ in range(6):
         estimator.doubt()
     assert not estimator.is_raised
 

@@ -75,4 +75,4 @@ def test_doubts_end_at_the_profile() -> None:
     while estimator.is_raised:
         estimator.doubt()
         doubts += 1
-    assert (estimator.estimate_ns, doubts) == (4_000, 4)
+    assert (estimator.estimate_ns, doubts) == (4_000, 5)
