@@ -78,6 +78,9 @@ end of a run, over all tenants in the undisturbed run's proportions (chosen)."""
 RECOVERED_RATIO_MIN: Final = 0.5
 """Least share of a tenant's requests in time, relative to the undisturbed run's (chosen: copies of
 models lie elsewhere after faults, which favours some tenants over others for good)."""
+STEADY_SHARE_MIN: Final = 0.75
+"""Least share of a tenant in the undisturbed run from which it counts as starved below that ratio
+(chosen: with less, its SLO is at the edge of what can be met, and may fall on either side)."""
 ANSWERED_RATIO_MIN: Final = 0.3
 """Least number of answers relative to the undisturbed run's (chosen). Numbers differ by more than
 shares: a closed loop on two copies of a model is slower than on three. Streams that come in bursts
@@ -183,7 +186,8 @@ def _recovery_error(scenario: Scenario, verdict: Verdict, twin: Verdict) -> Viol
         if undisturbed.good < COMPARED_MIN:
             continue
         is_slow = counts.answered < ANSWERED_RATIO_MIN * undisturbed.answered
-        is_starved = counts.share < RECOVERED_RATIO_MIN * undisturbed.share
+        is_steady = undisturbed.share >= STEADY_SHARE_MIN
+        is_starved = is_steady and counts.share < RECOVERED_RATIO_MIN * undisturbed.share
         if is_starved or (is_slow and user_id not in bursty):
             text = f"tenant {user_id}: {counts}, undisturbed: {undisturbed}"
             return Violation(RECOVERY, text, Subject(user_id=user_id))
