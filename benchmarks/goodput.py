@@ -264,7 +264,8 @@ def draw(runs: Sequence[Run], out: Path) -> list[Path]:
             y = "goodput / C" if axes is panels[0] else ""
             plot_style.label_axes(axes, x=x, y=y, title=f"SLO {slo_ms:g} ms")
         panels[0].set_ylim(0, 3)
-        panels[-1].legend()
+        # Where no curve is: under ours, and right of the control's.
+        panels[-1].legend(loc="lower right", bbox_to_anchor=(1.08, 0.05), handlelength=1.2)
         return plot_style.save(figure, out / "goodput")
 
 
