@@ -47,13 +47,15 @@ def test_throttling_can_be_turned_off() -> None:
 def test_a_closed_loop_that_is_throttled_does_not_spin() -> None:
     """A place whose request was refused here is used again at the deadline of the request."""
     world = ClientWorld(
-        workload(Stream((0,), ClosedLoop(2), slo_ns=100 * MS), duration_ns=10 * SECOND),
+        workload(Stream((0,), ClosedLoop(100), slo_ns=100 * MS), duration_ns=10 * SECOND),
         answer=lambda send: Status.COULD_NOT_START_IN_TIME,
         refusal=OVERLOADED,
+        throttles=True,
     ).run(2 * DRAIN_NS)
     assert world.finished is not None
     assert world.finished.summary is not None
-    assert 150 < world.finished.summary.sent <= 202
+    assert world.finished.summary.throttled > 1_000
+    assert 7_500 < world.finished.summary.sent <= 10_100
 
 
 def test_replays_are_known_as_such() -> None:

@@ -72,3 +72,11 @@ def test_a_pause_makes_it_forget() -> None:
     offer(throttle, 0, SECOND, taken_on_per_s=100)
     assert not throttle.refuses(SECOND + 200 * RENEW_NS)
     assert throttle.share == 0.0
+
+
+def test_a_hiccup_of_the_controller_holds_nothing_back() -> None:
+    """A handful of overloads says that its machine was busy for a moment."""
+    throttle = Throttle()
+    for turn, now_ns in enumerate(range(0, SECOND, STEP_NS)):
+        assert not throttle.refuses(now_ns)
+        throttle.note(answer(is_overload=5_000 <= turn < 5_020))

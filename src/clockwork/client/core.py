@@ -75,7 +75,7 @@ class ClientRole:
         grain_ns: int = 0,
         reconnect_ns: int = 0,
         unloads: bool = False,
-        throttles: bool = True,
+        throttles: bool = False,
     ) -> None:
         """Make a client for one run.
 

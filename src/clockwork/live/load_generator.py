@@ -70,7 +70,7 @@ class RunOptions(Struct, frozen=True):
     unloads: bool = False
     # Refuse a part of the requests here while the controller says that it is overloaded; never
     # done with a trace.
-    throttles: bool = True
+    throttles: bool = False
     # Where the summary goes as JSON; None: nowhere.
     json_path: Path | None = None
 

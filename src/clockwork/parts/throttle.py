@@ -5,9 +5,9 @@ it can carry it would have no time left to serve anything, so clients refuse a p
 let through a little more than what succeeds, which is how they notice when more can. The part is
 evened out (every third, say, not a third at random), so runs repeat.
 
-Only answers that say `OVERLOADED` begin this, and it ends when they stay away. Refusals for want of
-a free GPU are no reason: they cost nothing but the request, and the next one may be for a model
-that has room.
+Only answers that say `OVERLOADED` begin this, many of them, and it ends when they stay away. A few
+come from any controller whose machine was busy for a moment. Refusals for want of a free GPU are no
+reason: they cost nothing but the request, and the next one may be for a model that has room.
 
 Source: client-side throttling, in "Handling Overload" (Site Reliability Engineering, O'Reilly 2016,
 chapter 21); there K is 2, which leaves half of the controller's time to refusals.
@@ -28,6 +28,10 @@ DECAY: Final = 0.93
 time and forgotten soon (chosen)."""
 FORGOTTEN_NS: Final = 100 * RENEW_NS
 """After a pause of this length nothing is left of the counts."""
+OVERLOADS_MIN: Final = 30.0
+OVERLOADS_SHARE: Final = 0.05
+"""What many overloads are: so many in memory (some hundred per second), and such a part of all
+answers (chosen)."""
 CALM_NS: Final = 1 * SECOND
 """Everything passes again when the last overload is so long ago (chosen: five half-lives)."""
 
@@ -37,16 +41,26 @@ _SUCCESS: Final = Status.SUCCESS
 class Throttle:
     """Decides for each request whether it may pass; learns from the answers."""
 
-    __slots__ = ("_asked", "_calm_at_ns", "_debt", "_is_struck", "_renew_ns", "_succeeded", "share")
+    __slots__ = (
+        "_answered",
+        "_asked",
+        "_calm_at_ns",
+        "_debt",
+        "_overloads",
+        "_renew_ns",
+        "_succeeded",
+        "share",
+    )
 
     def __init__(self) -> None:
         # The part of all requests that is refused now, 0 to 1.
         self.share = 0.0
-        # Requests, and those that succeeded; both fading.
+        # Requests, answers, successes and overloads; all fading.
         self._asked = 0.0
+        self._answered = 0.0
         self._succeeded = 0.0
-        # Whether an overload came since the last renewal, and when the last one is long ago.
-        self._is_struck = False
+        self._overloads = 0.0
+        # When the last time of many overloads is long ago.
         self._calm_at_ns = 0
         # A request is refused whenever this reaches 1.
         self._debt = 0.0
@@ -67,19 +81,21 @@ class Throttle:
 
     def note(self, response: InferResponse) -> None:
         """Take in an answer."""
+        self._answered += 1.0
         if response.status == _SUCCESS:
             self._succeeded += 1.0
         elif response.message == OVERLOADED:
-            self._is_struck = True
+            self._overloads += 1.0
 
     def _renew(self, now_ns: int) -> None:
         late_ns = now_ns - self._renew_ns
         fade = DECAY ** (1 + late_ns // RENEW_NS) if late_ns < FORGOTTEN_NS else 0.0
         self._renew_ns = now_ns + RENEW_NS
         self._asked *= fade
+        self._answered *= fade
         self._succeeded *= fade
-        if self._is_struck:
-            self._is_struck = False
+        self._overloads *= fade
+        if self._overloads >= max(OVERLOADS_MIN, OVERLOADS_SHARE * self._answered):
             self._calm_at_ns = now_ns + CALM_NS
         excess = self._asked - PASSED_FACTOR * self._succeeded
         is_on = now_ns < self._calm_at_ns and excess > 0.0
