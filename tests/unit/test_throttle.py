@@ -61,7 +61,7 @@ def test_a_controller_that_recovered_gets_everything_again() -> None:
     throttle = Throttle()
     offer(throttle, 0, SECOND, taken_on_per_s=2_500)
     assert throttle.share > 0.5
-    offer(throttle, SECOND, CALM_NS + RENEW_NS, taken_on_per_s=10_000)
+    offer(throttle, SECOND, CALM_NS + SECOND, taken_on_per_s=10_000)
     passed, _ = offer(throttle, 3 * SECOND, SECOND, taken_on_per_s=10_000)
     assert passed == 10_000
 

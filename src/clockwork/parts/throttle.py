@@ -33,7 +33,12 @@ OVERLOADS_SHARE: Final = 0.05
 """What many overloads are: so many in memory (some hundred per second), and such a part of all
 answers (chosen)."""
 CALM_NS: Final = 1 * SECOND
-"""Everything passes again when the last overload is so long ago (chosen: five half-lives)."""
+"""More passes again when the last time of many overloads is so long ago (chosen)."""
+RELAXATION: Final = 0.97
+"""By what the refused part shrinks then every RENEW_NS. (Letting everything pass at once floods the
+controller every two seconds if the load has not fallen: a sixth of its goodput.)"""
+RELAXED: Final = 0.01
+"""A part that has shrunk to this counts as none."""
 
 _SUCCESS: Final = Status.SUCCESS
 
@@ -46,6 +51,7 @@ class Throttle:
         "_asked",
         "_calm_at_ns",
         "_debt",
+        "_grip",
         "_overloads",
         "_renew_ns",
         "_succeeded",
@@ -60,8 +66,9 @@ class Throttle:
         self._answered = 0.0
         self._succeeded = 0.0
         self._overloads = 0.0
-        # When the last time of many overloads is long ago.
+        # When the last time of many overloads is long ago, and what is left of the refused part.
         self._calm_at_ns = 0
+        self._grip = 0.0
         # A request is refused whenever this reaches 1.
         self._debt = 0.0
         self._renew_ns = 0
@@ -97,6 +104,10 @@ class Throttle:
         self._overloads *= fade
         if self._overloads >= max(OVERLOADS_MIN, OVERLOADS_SHARE * self._answered):
             self._calm_at_ns = now_ns + CALM_NS
+            self._grip = 1.0
+        elif now_ns >= self._calm_at_ns:
+            self._grip *= RELAXATION
         excess = self._asked - PASSED_FACTOR * self._succeeded
-        is_on = now_ns < self._calm_at_ns and excess > 0.0
-        self.share = excess / (self._asked + 1.0) if is_on else 0.0
+        if excess <= 0.0 or self._grip < RELAXED:
+            self._grip = 0.0
+        self.share = self._grip * excess / (self._asked + 1.0)
