@@ -30,8 +30,8 @@ check: $(READY)  ## format, lint, types, house rules, unit and property tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_tidy.py tests/unit tests/property
 
-bench-capacity: $(READY)  ## search for the rate that two cores hold, with emulated GPUs
-	@$(BIN)/python benchmarks/capacity.py
+bench-capacity: fast  ## search for the rate that two cores hold, compiled, with emulated GPUs
+	@$(BIN)/python benchmarks/capacity.py; status=$$?; find src -name '*.so' -delete; exit $$status
 
 swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000 JOBS=1)
 	@$(BIN)/clockwork simulate --swarm $(or $(SEEDS),1000) --jobs $(or $(JOBS),1)

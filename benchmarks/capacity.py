@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import echo
+from build import how_built, is_compiled
 from load_point import Load, Point, measure
 from msgspec import Struct
 from msgspec.structs import replace
@@ -144,7 +145,8 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, An
     with TemporaryDirectory(prefix="clockwork-zoo-") as name:
         zoo = make_zoo(Path(name) / "zoo")
         bench = Bench(options, zoo, say)
-        figures: dict[str, Any] = {}
+        say(how_built())
+        figures: dict[str, Any] = {"is_compiled": is_compiled()}
         parts: dict[str, Callable[[Bench, dict[str, Any]], None]] = {
             "echo": _echo,
             "capacity": _capacity,

@@ -20,6 +20,7 @@ from itertools import accumulate
 from pathlib import Path
 from time import process_time_ns
 
+from build import how_built
 from msgspec import Struct, to_builtins
 
 from clockwork.controller.config import ControllerConfig
@@ -292,6 +293,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     points: list[Point] = []
+    print(how_built())
     print(" gpus models popularity offered/s goodput  batch us/request requests/s relative cost")
     for is_skewed in (False, True):
         for gpus in options.gpus:

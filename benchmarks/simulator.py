@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from time import perf_counter, process_time
 
+from build import how_built
 from msgspec import Struct, to_builtins
 
 from clockwork.sim.digest import Digest
@@ -119,7 +120,7 @@ def main() -> int:
     options = parser.parse_args()
     begin = perf_counter()
     made = scenario(options)
-    print(f"made the scenario in {perf_counter() - begin:.1f} s")
+    print(f"{how_built()}; made the scenario in {perf_counter() - begin:.1f} s")
     if options.profile:
         profile = cProfile.Profile()
         show(profile.runcall(measure, made, with_digest=False))
