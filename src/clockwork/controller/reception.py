@@ -2,8 +2,8 @@
 
 Overload. When events arrive faster than they can be handled they wait in the shell, and a role that
 took them in order would spend all its time on requests that are nearly late. A request that has
-waited for a quarter of its SLO before it is looked at is therefore refused at once, which costs a
-tenth of serving it, bounds the wait of all others, and keeps goodput near its peak.
+waited for a quarter of its SLO before it is looked at is therefore refused at once, which costs the
+role a tenth of serving it, bounds the wait of all others, and keeps goodput near its peak.
 
 Inputs. A payload is a model's input as it is, or an LZ4 block of it that is shorter; so a size
 other than the model's tells a worker that it has to unpack. A request without input gets one that

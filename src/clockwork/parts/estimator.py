@@ -39,8 +39,8 @@ class Estimator:
     """The expected duration of one kind of task; read `estimate_ns`, feed `add`.
 
     There is one per model, GPU and batch size, so that most are never measured: these keep no
-    window. (With one each, 4,000 models on 110 GPUs took 119 MB and their requests a tenth longer:
-    most of what a request looks at then is not in the processor's cache.)
+    window: with thousands of models, most of what a request looks at is not in the processor's
+    cache, so that memory is time.
     """
 
     __slots__ = ("_oldest", "_profile_ns", "_recent", "estimate_ns")

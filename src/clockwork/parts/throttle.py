@@ -36,7 +36,7 @@ CALM_NS: Final = 1 * SECOND
 """More passes again when the last time of many overloads is so long ago (chosen)."""
 RELAXATION: Final = 0.97
 """By what the refused part shrinks then every RENEW_NS. (Letting everything pass at once floods the
-controller every two seconds if the load has not fallen: a sixth of its goodput.)"""
+controller every two seconds if the load has not fallen: 8 % of its goodput.)"""
 RELAXED: Final = 0.01
 """A part that has shrunk to this counts as none."""
 

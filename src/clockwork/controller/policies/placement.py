@@ -264,8 +264,8 @@ class Placement:
     def _replicate(self, now_ns: int) -> None:
         """Give satisfied models another copy where pages are free.
 
-        First asked for, first served. (The other way round popular models get all the copies, and
-        a loaded rack serves 93 instead of 100 % of the rest.)
+        First asked for, first served. (The other way round popular models get most copies, and a
+        loaded rack serves 93 instead of 100 % of its requests.)
         """
         while self._replicas:
             model_id, waiting = self._replicas.popitem(last=False)
