@@ -1,5 +1,6 @@
 """The log files: exact rows, nothing lost, and disks that are not there or full."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from telemetry_records import START_NS, action, load, request
 
 from clockwork.messages.status import ActionStatus, Status
 from clockwork.telemetry.log_files import (
+    CHUNK_ROWS,
     DEFAULT_DIRECTORY,
     LOG_DIR_VARIABLE,
     LogFiles,
@@ -101,6 +103,19 @@ def test_every_row_arrives_in_order(tmp_path: Path) -> None:
         assert numbers == list(range(5_000))
     assert files.written_count == 10_000
     assert files.lost_count == 0
+
+
+def test_rows_arrive_while_the_files_are_open(tmp_path: Path) -> None:
+    """Whole chunks, and the few rows after them, reach the file without a close."""
+    files = LogFiles(tmp_path)
+    count = 2 * CHUNK_ROWS + 3
+    for number in range(count):
+        files.add(request(number, request_id=number))
+    while files.written_count < count:
+        os.sched_yield()
+    numbers = [int(cells[1]) for cells in lines_of(tmp_path, REQUEST_LOG)[1:]]
+    assert numbers == list(range(count))
+    files.close()
 
 
 def test_rows_are_flushed_at_the_interpreters_exit(tmp_path: Path) -> None:
