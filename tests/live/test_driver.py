@@ -179,3 +179,10 @@ def test_full_batches_grow_and_shrink_towards_their_time() -> None:
 def test_one_slow_batch_changes_little() -> None:
     """A pause of the machine makes the next batch a quarter smaller, not tiny."""
     assert next_batch_events(200, events=200, taken_ns=100 * BATCH_NS) == 150
+
+
+def test_batches_that_are_not_full_tell_only_when_they_took_too_long() -> None:
+    """A small batch says nothing about full ones, unless it took longer than a full one should."""
+    assert next_batch_events(200, events=100, taken_ns=BATCH_NS // 100) == 200
+    assert next_batch_events(200, events=100, taken_ns=BATCH_NS) == 200
+    assert next_batch_events(200, events=190, taken_ns=BATCH_NS * 190 // 180) == 180

@@ -25,11 +25,12 @@ from clockwork.live.timer import PreciseTimer
 from clockwork.messages.role import WAKEUP, Role, Wakeup
 from clockwork.units import MS
 
-BATCH_NS: Final = 4 * MS
+BATCH_NS: Final = 3 * MS
 """What a full batch should take. An action is planned for the instant at which its batch began and
 leaves when it ends, which has to be well inside the windows of actions. (With 4,096 events a batch
 three of four actions came too late at twice the load that the controller holds; with too few, a
-policy that is behind finds too little for large infers, and falls behind further.)"""
+policy that is behind finds too little for large infers, and falls behind further.) A loop that has
+to read what came as well is then back at its timers within 5 ms; with 4 ms it was not always."""
 BATCH_EVENTS: Final = 128
 """Events of the first full batches, before it is known how long they take."""
 BATCH_EVENTS_MIN: Final = 32
@@ -122,10 +123,9 @@ class RoleDriver(Generic[EventT, EffectT]):
         for effect in self._role.handle(batch, now):
             methods[type(effect)](effect)
         self._on_batch_end()
-        if len(batch) >= self._batch_events:
-            self._batch_events = next_batch_events(
-                self._batch_events, events=len(batch), taken_ns=now_ns() - now
-            )
+        self._batch_events = next_batch_events(
+            self._batch_events, events=len(batch), taken_ns=now_ns() - now
+        )
         if self._is_closed:
             return
         wakeup_ns = self._role.wakeup_ns
@@ -141,11 +141,15 @@ class RoleDriver(Generic[EventT, EffectT]):
 def next_batch_events(batch_events: int, *, events: int, taken_ns: int) -> int:
     """Return how many events the next full batch has: one that takes BATCH_NS, as far as known.
 
+    A batch that was not full tells something only if it took too long nevertheless.
+
     Args:
-        batch_events: how many the last one was to have; it changes by a quarter at most.
-        events: how many it had.
+        batch_events: how many the last full one was to have; it changes by a quarter at most.
+        events: how many the last one had, full or not.
         taken_ns: how long it took.
     """
+    if events < batch_events and taken_ns <= BATCH_NS:
+        return batch_events
     fitting = events * BATCH_NS // max(taken_ns, 1)
     size = min(max(fitting, batch_events * 3 // 4), batch_events * 5 // 4)
     return min(max(size, BATCH_EVENTS_MIN), BATCH_EVENTS_MAX)
