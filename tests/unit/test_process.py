@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from clockwork.live.process import allowed_cores, give_way, stay_on
+from clockwork.live.process import allowed_cores, give_way, stay_on, take_precedence
 from clockwork.live.worker_devices import own_cores
 
 
@@ -47,6 +47,26 @@ def test_a_thread_that_was_nicer_before_stays_so() -> None:
     thread.start()
     thread.join()
     assert seen == [15]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+@pytest.mark.parametrize(("niceness", "expected"), [(0, {-10, 0}), (3, {3}), (15, {15})])
+def test_precedence_is_taken_where_permitted_and_unless_told_otherwise(
+    niceness: int, expected: set[int]
+) -> None:
+    """A thread of usual niceness comes before others if the system allows it; a nicer one stays."""
+    seen: list[int] = []
+
+    def work() -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        take_precedence()
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(seen) == 1
+    assert seen[0] in expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads cannot be kept on a core")

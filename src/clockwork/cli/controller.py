@@ -51,7 +51,7 @@ def controller(
     max_batch; plain numbers are nanoseconds.
     """
     from clockwork.live.controller_program import ControllerProgramConfig, run_controller
-    from clockwork.live.process import say
+    from clockwork.live.process import say, take_precedence
     from clockwork.live.state_keeper import StateKeeper
     from clockwork.telemetry.log_files import LogFiles
 
@@ -63,6 +63,8 @@ def controller(
     settings = controller_settings(origins)
     start_logging(settings.log_level)
     announce(origins)
+    # Before any thread starts, which would keep what this process has now.
+    take_precedence()
     program = ControllerProgramConfig(
         workers=() if workers == "-" else parse_addresses(workers, default_port=WORKER_PORT),
         host=settings.host,

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 from clockwork.units import GIB, MIB
@@ -16,11 +17,14 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
 
-_YOUNG_OBJECTS: Final = 5_000
-"""Objects between two young collections: one of 5,000 takes about 0.3 ms."""
-_YOUNG_COLLECTIONS: Final = 5
-"""Young collections between two middle ones: 25,000 objects, about 1.5 ms."""
+_YOUNG_OBJECTS: Final = 1_000
+"""Objects between two young collections: measured beside two busy cores, 0.3 to 1 ms."""
+_YOUNG_COLLECTIONS: Final = 3
+"""Young collections between two middle ones: 4,000 objects, 0.9 to 1.6 ms. (With 5,000 and 5, the
+middle ones took 4 to 9 ms while models were loaded; neither ever found anything.)"""
 _NEVER: Final = 1_000_000_000
+_PRECEDENCE: Final = -10
+"""Nine times the weight of others, so that a process which becomes ready runs at once."""
 _NICENESS: Final = 4
 """Less than half the weight of others. Nicer threads wait less for each other's turns, but weigh so
 little that the kernel may put two of them on one core and leave the other one to the messages."""
@@ -50,6 +54,19 @@ def calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_COLLECTIONS, _NEVER)
+
+
+def take_precedence() -> None:
+    """Have this thread, and those that it starts, run before others, where that is permitted.
+
+    For the process that everybody waits for: call it before threads are started. Measured on two
+    cores that a controller shares with its worker and a client at half of its capacity: it waits up
+    to 3 ms less for a core. A process that was started nicer on purpose stays so, and so does one
+    that lacks the right (root, CAP_SYS_NICE, or `ulimit -e 30`).
+    """
+    if sys.platform == "linux" and os.getpriority(os.PRIO_PROCESS, 0) == 0:
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, _PRECEDENCE)
 
 
 def give_way() -> None:
