@@ -8,6 +8,7 @@ Source: SPEC 6.3. The original prints a first line with an interval of no meanin
 Not here: the lines of clients (`client/statistics.py`) and workers (`live/worker_console.py`).
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -53,7 +54,7 @@ class ControllerConsole:
     def lines(self, now_ns: int) -> list[str]:
         """Return the lines of an interval that has ended by `now_ns`; none when idle or early."""
         figures = self.figures(now_ns)
-        return [] if figures is None else controller_lines(figures)
+        return [] if figures is None else list(controller_lines(figures))
 
     def figures(self, now_ns: int) -> ControllerFigures | None:
         """Return the figures of an interval that has ended by `now_ns`; None when early."""
@@ -63,12 +64,12 @@ class ControllerConsole:
         return self._gatherer.take(now_ns)
 
 
-def controller_lines(figures: ControllerFigures) -> list[str]:
-    """Return a line per GPU and type of action, then one about clients if any was answered."""
-    lines = [_gpu_line(gpu, figures) for gpu in figures.gpus]
+def controller_lines(figures: ControllerFigures) -> Iterator[str]:
+    """Yield a line per GPU and type of action, then one about clients if any was answered."""
+    for gpu in figures.gpus:
+        yield _gpu_line(gpu, figures)
     if figures.responses:
-        lines.append(_requests_line(figures))
-    return lines
+        yield _requests_line(figures)
 
 
 def traffic_line(link: str, *, before: Traffic, after: Traffic, elapsed_ns: int) -> str:
