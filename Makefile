@@ -42,8 +42,8 @@ swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000 JOBS=1)
 HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.py timers.py latency.py \
 		clock_offset.py pace.py throttle.py) \
 	$(addprefix clockwork/controller/,cluster.py action_rows.py core.py ledger.py reception.py) \
-	$(addprefix clockwork/controller/policies/,admission.py ageing.py dispatch.py infer4.py \
-		parking.py placement.py waiting.py) \
+	$(addprefix clockwork/controller/policies/,admission.py ageing.py dispatch.py \
+		hopeless.py infer4.py parking.py placement.py waiting.py) \
 	$(addprefix clockwork/worker/,checks.py core.py executor.py farewells.py gpu.py outbox.py store.py \
 		tasks.py) \
 	$(addprefix clockwork/client/,core.py model_table.py open_loops.py statistics.py streams.py \

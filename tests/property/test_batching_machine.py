@@ -91,7 +91,7 @@ class BatchQueueMachine(RuleBasedStateMachine):
         if hasattr(self, "queue"):
             assert len(self.queue) == len(self.queue.entries) == len(self.waiting)
             if self.waiting:
-                assert self.queue.first_deadline_ns == self.waiting[0][0]
+                assert self.queue.entries[0][0] == self.waiting[0][0]
 
     def _leave(self, gone: list[int]) -> None:
         self.waiting = [entry for entry in self.waiting if entry[1] not in gone]

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from clockwork.messages.ids import GpuId, ModelId, WorkerId
 from clockwork.messages.models import ModelInfo, ModelProfile
 from clockwork.messages.role import Payload
-from clockwork.parts.batching import BatchSizes
+from clockwork.parts.batching import shared_sizes
 from clockwork.parts.demand import GpuDemand, ModelDemand
 from clockwork.parts.estimator import Estimator
 from clockwork.parts.latency import SendLatency
@@ -117,8 +117,9 @@ class Gpu:
 
     def touch(self, instance: "Instance") -> None:
         """Make an instance the most recently used one."""
-        del self.lru[instance.model.model_id]
-        self.lru[instance.model.model_id] = instance
+        model_id, lru = instance.model.model_id, self.lru
+        del lru[model_id]
+        lru[model_id] = instance
 
 
 class Instance:
@@ -135,7 +136,8 @@ class Instance:
         # When a load that is under way should be done.
         self.ready_at_ns = 0
         # Measured durations on this GPU per index of `Model.sizes`, and their estimates.
-        self.estimators: list[Estimator] = []
+        # None where nothing was measured.
+        self.estimators: list[Estimator | None] = []
         self.exec_ns: list[int] = []
         self.renew()
 
@@ -158,7 +160,7 @@ class Instance:
 
     def measure(self, size_index: int, exec_ns: int) -> None:
         """Take in a measured execution time."""
-        estimator = self.estimators[size_index]
+        estimator = self._estimator(size_index)
         estimator.add(exec_ns)
         estimate_ns = estimator.estimate_ns
         self.exec_ns[size_index] = estimate_ns
@@ -167,6 +169,8 @@ class Instance:
     def doubt(self, size_index: int) -> bool:
         """Expect less than the estimate says, which nothing confirmed; return if still too much."""
         estimator = self.estimators[size_index]
+        if estimator is None:
+            return False
         if estimator.is_raised:
             estimator.doubt()
             self.exec_ns[size_index] = estimator.estimate_ns
@@ -175,12 +179,12 @@ class Instance:
 
     def renew(self) -> None:
         """Expect what the model's profile says, and forget what was measured here."""
-        self.estimators = [Estimator(exec_ns) for exec_ns in self.model.exec_ns]
+        self.estimators = [None] * len(self.model.exec_ns)
         self.exec_ns = list(self.model.exec_ns)
 
     def expect(self, size_index: int, exec_ns: int) -> None:
         """Expect what was measured before the controller was restarted."""
-        estimator = self.estimators[size_index]
+        estimator = self._estimator(size_index)
         estimator.expect(exec_ns)
         self.exec_ns[size_index] = estimator.estimate_ns
         self.model.exec_ns[size_index] = estimator.estimate_ns
@@ -188,6 +192,12 @@ class Instance:
     def describe(self) -> str:
         """Return a short name for messages and assertions."""
         return f"M-{self.model.model_id} on GPU {self.gpu.index} ({self.state.value})"
+
+    def _estimator(self, size_index: int) -> Estimator:
+        estimator = self.estimators[size_index]
+        if estimator is None:
+            estimator = self.estimators[size_index] = Estimator(self.exec_ns[size_index])
+        return estimator
 
     def _take_pages(self) -> None:
         gpu, model = self.gpu, self.model
@@ -258,7 +268,7 @@ class Model:
         self.output_bytes = profile.output_bytes
         self.pages = profile.weights_pages
         by_size = usable_sizes(profile, batch_max=batch_max, exec_max_ns=exec_max_ns)
-        self.batch_sizes = BatchSizes(list(by_size))
+        self.batch_sizes = shared_sizes(tuple(by_size))
         self.sizes = self.batch_sizes.sizes
         # Latest estimate per index of `sizes`, from whichever GPU measured last.
         self.exec_ns = [by_size[size] for size in self.sizes]

@@ -14,6 +14,7 @@ Not here: which GPU, and when (``controller/policies/infer4.py``).
 
 from bisect import bisect_left
 from collections.abc import Container, Sequence
+from functools import cache
 from heapq import heapify, heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
@@ -43,6 +44,12 @@ class BatchSizes:
         return table[count] if count < len(table) else len(self.sizes) - 1
 
 
+@cache
+def shared_sizes(sizes: tuple[int, ...]) -> BatchSizes:
+    """Return the one object for these sizes: asked for every request, it should stay in reach."""
+    return BatchSizes(sizes)
+
+
 class Choice(NamedTuple, Generic[T]):
     """A batch to run (empty: none can make it), and the requests given up for it."""
 
@@ -59,18 +66,13 @@ class BatchQueue(Generic[T]):
     def __init__(self, sizes: BatchSizes) -> None:
         assert sizes.sizes[0] == 1, f"a single request must be able to run: {sizes.sizes}"
         self._sizes = sizes
-        # A heap; read it from outside only to see whether it is empty: ``len(queue)`` costs 0.1 us
-        # more than looking at the list, five times per request.
+        # A heap; read it from outside only for its length and its first deadline: ``len(queue)``
+        # costs 0.1 us more than looking at the list, five times per request.
         self.entries: list[Entry[T]] = []
         self._sequence = 0
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    @property
-    def first_deadline_ns(self) -> int:
-        """The earliest deadline. The queue must not be empty."""
-        return self.entries[0][0]
 
     def push(self, deadline_ns: int, item: T) -> None:
         """Append a request; O(1) if its deadline is the latest, else O(log n)."""

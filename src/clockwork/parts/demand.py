@@ -108,6 +108,11 @@ class ModelDemand:
         """Stop counting a request for loading: it is in an action, or given up."""
         self.load -= claim.load_demand
         claim.load_demand = 0
+        # At once, not when the next one arrives: by then they have left the processor's cache, and
+        # with thousands of models giving their memory back takes 1.6 us.
+        claims = self._claims
+        while claims and claims[0].load_demand == 0:
+            claims.popleft()
 
     def finish(self, claim: Claim) -> None:
         """Stop counting a request for execution: it is answered."""

@@ -50,7 +50,8 @@ class Ageing:
 
     def note(self, instance: Instance, size_index: int) -> None:
         """Take in that an estimate was measured."""
-        if instance.estimators[size_index].is_raised:
+        estimator = instance.estimators[size_index]
+        if estimator is not None and estimator.is_raised:
             self._fresh[instance, size_index] = None
         if self._stale:
             self._stale.pop((instance, size_index), None)
@@ -61,7 +62,7 @@ class Ageing:
             instance = model.instances.get(gpu.index)
             if instance is not None:
                 for size_index, estimator in enumerate(instance.estimators):
-                    if estimator.is_raised:
+                    if estimator is not None and estimator.is_raised:
                         self._stale[instance, size_index] = None
 
     def plan(self, now_ns: int) -> None:

@@ -22,6 +22,7 @@ from typing import Final
 from clockwork.controller.cluster import Cluster, Gpu, Instance, InstanceState
 from clockwork.controller.config import ControllerConfig
 from clockwork.controller.ledger import Ledger, next_free_ns
+from clockwork.controller.policies.hopeless import Hopeless
 from clockwork.controller.policies.parking import Parking
 from clockwork.controller.policies.waiting import Waiting
 from clockwork.controller.underway import ASSIGNED, PendingInfer, Request
@@ -42,10 +43,13 @@ Ready = list[tuple[int, int, Waiting, Gpu | None]]
 class Dispatcher:
     """Rooms of GPUs, parked models, and the sending of batches."""
 
-    def __init__(self, config: ControllerConfig, cluster: Cluster, ledger: Ledger) -> None:
-        self._config = config
+    def __init__(
+        self, config: ControllerConfig, cluster: Cluster, ledger: Ledger, hopeless: Hopeless
+    ) -> None:
+        self._ahead_ns = config.schedule_ahead_ns
         self._cluster = cluster
         self._ledger = ledger
+        self._hopeless = hopeless
         # GPUs that will be free within the schedule-ahead, and those with nothing outstanding.
         self._room_mask = 0
         self._idle_mask = 0
@@ -131,16 +135,18 @@ class Dispatcher:
         candidates = waiting.model.warm_mask & self._room_mask
         if not candidates:
             self._parking.park(waiting)
+            self._hopeless.watch(waiting)
             return
         gpu = self._first_free(candidates, now_ns)
-        queue = waiting.alone if waiting.alone.entries else waiting.queue
+        alone = waiting.alone
+        queue = waiting.queue if alone is None or not alone.entries else alone
         size_bytes = waiting.payload_bytes
         if size_bytes:
-            size_bytes *= min(len(queue), waiting.model.sizes[-1])
+            size_bytes *= min(len(queue.entries), waiting.model.sizes[-1])
         free_ns = next_free_ns(gpu, now_ns, size_bytes)
         # A busy GPU may have fallen behind since it was marked.
         if self._idle_mask & gpu.bit or self._note_room(gpu, free_ns, now_ns):
-            instance = waiting.model.instances[gpu.index]
+            instance = gpu.lru[waiting.model.model_id]
             free_ns = self._start(waiting, queue, instance, free_ns, now_ns)
             self._note_room(gpu, free_ns, now_ns)
         if not waiting.is_empty:
@@ -174,7 +180,7 @@ class Dispatcher:
 
         A full GPU is looked at again when it has room by the mere passing of time.
         """
-        room_ns = free_ns - self._config.schedule_ahead_ns
+        room_ns = free_ns - self._ahead_ns
         if room_ns < now_ns or not len(gpu.exec):
             self._room_mask |= gpu.bit
             return True
@@ -217,14 +223,14 @@ class Dispatcher:
         """Send one Infer."""
         gpu, model = instance.gpu, instance.model
         expected_ns = instance.exec_ns[size_index]
-        ahead_ns = self._config.schedule_ahead_ns
+        ahead_ns = self._ahead_ns
         latest_ns = min(
             max(now_ns + MS + ahead_ns, start_ns + ahead_ns),
             batch[-1].deadline_ns - expected_ns,
         )
-        demand, advance = model.demand, self._ledger.advance
+        demand = model.demand
         for request in batch:
-            advance(request, ASSIGNED)
+            self._ledger.advance(request, ASSIGNED)
             request.attempts += 1
             demand.assign(request)
         payloads = tuple([request.payload for request in batch])

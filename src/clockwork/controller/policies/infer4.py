@@ -26,6 +26,7 @@ from clockwork.controller.policies.admission import (
 )
 from clockwork.controller.policies.ageing import Ageing
 from clockwork.controller.policies.dispatch import Dispatcher, refusal
+from clockwork.controller.policies.hopeless import Hopeless
 from clockwork.controller.policies.placement import Placement
 from clockwork.controller.policies.waiting import Waiting
 from clockwork.controller.underway import (
@@ -46,7 +47,7 @@ from clockwork.messages.ids import ActionId, ModelId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus, Status
-from clockwork.parts.timers import Timers, earliest_ns
+from clockwork.parts.timers import earliest_ns
 from clockwork.units import MS
 
 WEIGHTS_ARE_NOT_THERE: Final = frozenset(
@@ -85,12 +86,12 @@ class Infer4:
         self._config = config
         self._cluster = cluster
         self._ledger = ledger
-        self._dispatcher = Dispatcher(config, cluster, ledger)
+        # When the first request of a model becomes hopeless.
+        self._hopeless = Hopeless()
+        self._dispatcher = Dispatcher(config, cluster, ledger, self._hopeless)
         self._placement = Placement(config, cluster, ledger)
         self._ageing = Ageing(cluster)
         self._waiting: dict[ModelId, Waiting] = {}
-        # When the first request of a model becomes hopeless.
-        self._hopeless: Timers[Waiting] = Timers()
 
     @property
     def wakeup_ns(self) -> int | None:
@@ -159,15 +160,16 @@ class Infer4:
             size_bytes=pending.sent_bytes, taken_ns=result.received_at_ns - pending.sent_at_ns
         )
         batch_size = len(requests)
-        respond = self._ledger.respond
         met = 0
         output_bytes = len(payload) // batch_size
-        view: Payload = memoryview(payload) if payload else b""
+        view = memoryview(payload) if output_bytes else None
         begin = 0
         for request in requests:
-            output = view[begin : begin + output_bytes]
+            output = b"" if view is None else view[begin : begin + output_bytes]
             begin += output_bytes
-            met += respond(request, _SUCCESS, now_ns, payload=output, batch_size=batch_size)
+            met += self._ledger.respond(
+                request, _SUCCESS, now_ns, payload=output, batch_size=batch_size
+            )
         self._ledger.effects.append(
             infer_row(
                 pending,
@@ -252,8 +254,7 @@ class Infer4:
         gone = set(queued)
         for model_id in dict.fromkeys(request.model.model_id for request in queued):
             waiting = self._waiting[model_id]
-            waiting.queue.discard(gone)
-            waiting.alone.discard(gone)
+            waiting.discard(gone)
         for request in queued:
             self._ledger.respond(request, Status.ERROR, now_ns, message="the client left")
 
@@ -286,9 +287,8 @@ class Infer4:
 
     def plan(self, now_ns: int) -> None:
         """Refuse what is hopeless, send what can be sent, load what is needed."""
-        while (waiting := self._hopeless.pop_due(now_ns)) is not None:
-            waiting.timer_ns = None
-            self._drop_hopeless(waiting, now_ns)
+        while (due := self._hopeless.pop_due(now_ns)) is not None:
+            self._drop_hopeless(due, now_ns)
         self._ageing.plan(now_ns)
         self._dispatcher.plan(now_ns)
         self._placement.plan(now_ns)
@@ -303,10 +303,6 @@ class Infer4:
     def _queue(self, waiting: Waiting, request: Request) -> None:
         """Queue a request and see to it that it is looked at."""
         waiting.push(request)
-        hopeless_ns = request.internal_deadline_ns - waiting.model.exec_ns[0]
-        if waiting.timer_ns is None or hopeless_ns < waiting.timer_ns:
-            waiting.timer_ns = hopeless_ns
-            self._hopeless.set(hopeless_ns, waiting)
         self._dispatcher.add_ready(waiting)
 
     def _drop_hopeless(self, waiting: Waiting, now_ns: int) -> None:
@@ -315,8 +311,7 @@ class Infer4:
         for request in waiting.drop_hopeless(now_ns + exec_ns + 1):
             self._refuse_late(request, now_ns)
         if not waiting.is_empty:
-            waiting.timer_ns = max(waiting.first_deadline_ns - exec_ns, now_ns + 1)
-            self._hopeless.set(waiting.timer_ns, waiting)
+            self._hopeless.watch(waiting)
 
     def _refuse_late(self, request: Request, now_ns: int) -> None:
         """Answer a request that waited in vain."""
