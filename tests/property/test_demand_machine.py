@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from clockwork.parts.demand import IDLE_LOAD, REFUSALS_MAX, GpuDemand, ModelDemand
+from clockwork.parts.demand import IDLE_LOAD, REFUSALS_MAX, Claim, GpuDemand, ModelDemand
 from clockwork.units import MS
 
 CAPACITY = 100 * MS
@@ -20,16 +20,14 @@ class Asked:
     """A request as demand sees it, and what the test remembers of it."""
 
     def __init__(self, exec_demand: int, load_demand: int, load_expires_at_ns: int) -> None:
-        self.exec_demand = exec_demand
-        self.load_demand = load_demand
-        self.load_expires_at_ns = load_expires_at_ns
+        self.claim = Claim(exec_demand, load_demand, load_expires_at_ns)
         # What it was at first, and whether it was put into an action.
         self.wanted = load_demand
         self.is_assigned = False
 
     def is_alive(self, now_ns: int) -> bool:
         """Return whether loading weights could still help it."""
-        return not self.is_assigned and bool(self.wanted) and now_ns < self.load_expires_at_ns
+        return not self.is_assigned and bool(self.wanted) and now_ns < self.claim.load_expires_at_ns
 
 
 class DemandMachine(RuleBasedStateMachine):
@@ -56,7 +54,7 @@ class DemandMachine(RuleBasedStateMachine):
         """A request is admitted; some of them no load could help even now."""
         asked = Asked(exec_demand, load_demand, self.now_ns + lifetime)
         self._forget(model)
-        self.models[model].arrive(asked, self.now_ns)
+        self.models[model].arrive(asked.claim, self.now_ns)
         self.open[model].append(asked)
         self.arrived[model].append(asked)
         self.largest[model] = max(self.largest[model], exec_demand)
@@ -66,7 +64,7 @@ class DemandMachine(RuleBasedStateMachine):
         """Any request is put into an action, perhaps not for the first time."""
         if self.open[model]:
             asked = data.draw(st.sampled_from(self.open[model]))
-            self.models[model].assign(asked)
+            self.models[model].assign(asked.claim)
             asked.is_assigned = True
 
     @rule(model=models, data=st.data())
@@ -74,8 +72,8 @@ class DemandMachine(RuleBasedStateMachine):
         """Any request is answered, as the ledger does it."""
         if self.open[model]:
             asked = data.draw(st.sampled_from(self.open[model]))
-            self.models[model].assign(asked)
-            self.models[model].finish(asked)
+            self.models[model].assign(asked.claim)
+            self.models[model].finish(asked.claim)
             asked.is_assigned = True
             self.open[model].remove(asked)
 
@@ -84,7 +82,7 @@ class DemandMachine(RuleBasedStateMachine):
         """Requests are refused for want of a free GPU; only so many of them are remembered."""
         until_ns = self.now_ns + lifetime
         for _ in range(count):
-            self.models[model].refuse(Asked(exec_demand, 0, 0), until_ns)
+            self.models[model].refuse(Claim(exec_demand, 0, 0), until_ns)
             self.refused[model].append((until_ns, exec_demand))
         self.refused[model] = self.refused[model][-REFUSALS_MAX:]
 
@@ -112,7 +110,7 @@ class DemandMachine(RuleBasedStateMachine):
         self._forget(model)
         load, refused = self._load(model), sum(demand for _, demand in self.refused[model])
         if not self.holders[model]:
-            exec_demand = sum(asked.exec_demand for asked in self.open[model])
+            exec_demand = sum(asked.claim.exec_demand for asked in self.open[model])
             assert priority == max(load, exec_demand) + refused
             return
         weights = [CAPACITY / self.gpus[gpu].load for gpu in self.holders[model]]
@@ -136,8 +134,8 @@ class DemandMachine(RuleBasedStateMachine):
         """When all is answered and all time is over, nothing is left, but for the rounding."""
         for model, demand in enumerate(self.models):
             for asked in self.open[model]:
-                demand.assign(asked)
-                demand.finish(asked)
+                demand.assign(asked.claim)
+                demand.finish(asked.claim)
                 asked.is_assigned = True
             self.open[model].clear()
         self.now_ns += 1_000
@@ -151,7 +149,7 @@ class DemandMachine(RuleBasedStateMachine):
         """Execution demand is that of open requests; load demand is between living and waiting."""
         for model, demand in enumerate(getattr(self, "models", [])):
             demand.check()
-            assert demand.exec_demand == sum(asked.exec_demand for asked in self.open[model])
+            assert demand.exec_demand == sum(asked.claim.exec_demand for asked in self.open[model])
             waiting = [asked for asked in self.open[model] if not asked.is_assigned]
             living = [asked for asked in waiting if asked.is_alive(self.now_ns)]
             assert sum(asked.wanted for asked in living) <= demand.load

@@ -11,8 +11,8 @@ State of a request::
 
 The four last states are final: the response has been given and the request is forgotten.
 
-Requests are `msgspec.Struct`s and not plain classes: building one takes 0.2 us instead of 1.1 us,
-and there is one per client request.
+Requests and actions are plain classes and not `msgspec.Struct`s: compiled code reads and writes
+their attributes in a nanosecond instead of twenty.
 
 Not here: who may change them (``ledger.py``).
 """
@@ -20,12 +20,11 @@ Not here: who may change them (``ledger.py``).
 from enum import IntEnum
 from typing import Final
 
-from msgspec import Struct
-
 from clockwork.controller.cluster import Instance, Model
 from clockwork.messages.ids import ActionId, ClientId, RequestId, WorkerId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
+from clockwork.parts.demand import Claim
 
 
 class RequestState(IntEnum):
@@ -70,85 +69,180 @@ class Client:
         self.requests: dict[RequestId, Request] = {}
 
 
-class Request(Struct, gc=False, eq=False):
+class Request(Claim):
     """A client's wish for one inference, from admission to its response."""
 
-    request_id: RequestId
-    client: Client
-    # What the client sent.
-    message: InferRequest
-    payload: Payload
-    model: Model
-    arrived_at_ns: int
-    # The promise to the client.
-    deadline_ns: int
-    # What is planned for: the promise minus the buffer.
-    internal_deadline_ns: int
-    # See `parts.demand.Claim`.
-    exec_demand: int
-    load_demand: int
-    load_expires_at_ns: int
-    # GPUs that held the model at arrival.
-    arrival_count: int
-    state: RequestState = QUEUED
-    # Actions that it has been part of.
-    attempts: int = 0
-    # Set after a batch failed, so that one bad input fails alone.
-    must_run_alone: bool = False
+    __slots__ = (
+        "arrival_count",
+        "arrived_at_ns",
+        "attempts",
+        "client",
+        "deadline_ns",
+        "internal_deadline_ns",
+        "message",
+        "model",
+        "must_run_alone",
+        "payload",
+        "request_id",
+        "state",
+    )
+
+    def __init__(
+        self,
+        request_id: RequestId,
+        client: Client,
+        message: InferRequest,
+        payload: Payload,
+        model: Model,
+        arrived_at_ns: int,
+        deadline_ns: int,
+        internal_deadline_ns: int,
+        exec_demand: int,
+        load_demand: int,
+        load_expires_at_ns: int,
+        arrival_count: int,
+    ) -> None:
+        self.request_id = request_id
+        self.client = client
+        # What the client sent.
+        self.message = message
+        self.payload = payload
+        self.model = model
+        self.arrived_at_ns = arrived_at_ns
+        # The promise to the client.
+        self.deadline_ns = deadline_ns
+        # What is planned for: the promise minus the buffer.
+        self.internal_deadline_ns = internal_deadline_ns
+        # Without a call of `Claim.__init__`, which takes 0.1 us in plain Python.
+        self.exec_demand = exec_demand
+        self.load_demand = load_demand
+        self.load_expires_at_ns = load_expires_at_ns
+        # GPUs that held the model at arrival.
+        self.arrival_count = arrival_count
+        self.state = QUEUED
+        # Actions that it has been part of.
+        self.attempts = 0
+        # Set after a batch failed, so that one bad input fails alone.
+        self.must_run_alone = False
 
 
-class PendingInfer(Struct, gc=False, eq=False):
+class PendingInfer:
     """An Infer action that has no result yet."""
 
-    action_id: ActionId
-    # The worker that owes the result.
-    worker_id: WorkerId
-    instance: Instance
-    requests: list[Request]
-    size_index: int
-    expected_ns: int
-    # Predicted start, and latest start.
-    start_ns: int
-    latest_ns: int
-    sent_at_ns: int
-    # Bytes that travel with it.
-    sent_bytes: int
-    queued_after: int
-    copies_loaded: int
+    __slots__ = (
+        "action_id",
+        "copies_loaded",
+        "expected_ns",
+        "instance",
+        "latest_ns",
+        "queued_after",
+        "requests",
+        "sent_at_ns",
+        "sent_bytes",
+        "size_index",
+        "start_ns",
+        "worker_id",
+    )
+
+    def __init__(
+        self,
+        action_id: ActionId,
+        worker_id: WorkerId,
+        instance: Instance,
+        requests: list[Request],
+        size_index: int,
+        expected_ns: int,
+        start_ns: int,
+        latest_ns: int,
+        sent_at_ns: int,
+        sent_bytes: int,
+        queued_after: int,
+        copies_loaded: int,
+    ) -> None:
+        self.action_id = action_id
+        # The worker that owes the result.
+        self.worker_id = worker_id
+        self.instance = instance
+        self.requests = requests
+        self.size_index = size_index
+        self.expected_ns = expected_ns
+        # Predicted start, and latest start.
+        self.start_ns = start_ns
+        self.latest_ns = latest_ns
+        self.sent_at_ns = sent_at_ns
+        # Bytes that travel with it.
+        self.sent_bytes = sent_bytes
+        self.queued_after = queued_after
+        self.copies_loaded = copies_loaded
 
 
-class PendingLoad(Struct, gc=False, eq=False):
+class PendingLoad:
     """A LoadWeights action that has no result yet."""
 
-    action_id: ActionId
-    # The worker that owes the result.
-    worker_id: WorkerId
-    instance: Instance
-    expected_ns: int
-    start_ns: int
-    latest_ns: int
-    sent_at_ns: int
-    copies_loaded: int
+    __slots__ = (
+        "action_id",
+        "copies_loaded",
+        "expected_ns",
+        "instance",
+        "latest_ns",
+        "sent_at_ns",
+        "start_ns",
+        "worker_id",
+    )
+
+    def __init__(
+        self,
+        action_id: ActionId,
+        worker_id: WorkerId,
+        instance: Instance,
+        expected_ns: int,
+        start_ns: int,
+        latest_ns: int,
+        sent_at_ns: int,
+        copies_loaded: int,
+    ) -> None:
+        self.action_id = action_id
+        # The worker that owes the result.
+        self.worker_id = worker_id
+        self.instance = instance
+        self.expected_ns = expected_ns
+        self.start_ns = start_ns
+        self.latest_ns = latest_ns
+        self.sent_at_ns = sent_at_ns
+        self.copies_loaded = copies_loaded
 
 
-class PendingEvict(Struct, gc=False, eq=False):
+class PendingEvict:
     """An EvictWeights action that has no result yet."""
 
-    action_id: ActionId
-    # The worker that owes the result.
-    worker_id: WorkerId
-    instance: Instance
-    sent_at_ns: int
-    copies_loaded: int
+    __slots__ = ("action_id", "copies_loaded", "instance", "sent_at_ns", "worker_id")
+
+    def __init__(
+        self,
+        action_id: ActionId,
+        worker_id: WorkerId,
+        instance: Instance,
+        sent_at_ns: int,
+        copies_loaded: int,
+    ) -> None:
+        self.action_id = action_id
+        # The worker that owes the result.
+        self.worker_id = worker_id
+        self.instance = instance
+        self.sent_at_ns = sent_at_ns
+        self.copies_loaded = copies_loaded
 
 
-class PendingOrder(Struct, eq=False):
+class PendingOrder:
     """An action that is not about one GPU: LoadModel, UnloadModel, GetWorkerState, ..."""
 
-    action_id: ActionId
-    worker_id: WorkerId
-    # Whom the result concerns: an object known to the part of the role that sent it.
-    owner: object
+    __slots__ = ("action_id", "owner", "worker_id")
+
+    def __init__(self, action_id: ActionId, worker_id: WorkerId, owner: object) -> None:
+        self.action_id = action_id
+        self.worker_id = worker_id
+        # Whom the result concerns: an object known to the part of the role that sent it.
+        self.owner = owner
 
 
 Pending = PendingInfer | PendingLoad | PendingEvict | PendingOrder

@@ -21,7 +21,7 @@ Not here: which GPU takes a load and what is evicted (``controller/policies/plac
 """
 
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 from clockwork.units import MS
 
@@ -31,15 +31,18 @@ REFUSALS_MAX: Final = 256
 """Refusals that count at once per model (chosen: they say "far too much" long before)."""
 
 
-class Claim(Protocol):
+class Claim:
     """The part of a request that this module reads and writes."""
 
-    # Demand for execution; constant.
-    exec_demand: int
-    # Demand for loading; set to 0 when it has been subtracted.
-    load_demand: int
-    # When loading weights stops being of use to it.
-    load_expires_at_ns: int
+    __slots__ = ("exec_demand", "load_demand", "load_expires_at_ns")
+
+    def __init__(self, exec_demand: int, load_demand: int, load_expires_at_ns: int) -> None:
+        # Demand for execution; constant.
+        self.exec_demand = exec_demand
+        # Demand for loading; set to 0 when it has been subtracted.
+        self.load_demand = load_demand
+        # When loading weights stops being of use to it.
+        self.load_expires_at_ns = load_expires_at_ns
 
 
 class GpuDemand:

@@ -47,6 +47,7 @@ from clockwork.messages.ids import ActionId, ModelId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus, Status
+from clockwork.parts.demand import Claim
 from clockwork.parts.timers import earliest_ns
 from clockwork.units import MS
 
@@ -66,17 +67,6 @@ IS_ABOUT_THE_BATCH: Final = frozenset(
 
 
 _SUCCESS: Final = Status.SUCCESS
-
-
-class _LoadClaim:
-    """Load demand of a request that was refused because its model is cold."""
-
-    __slots__ = ("exec_demand", "load_demand", "load_expires_at_ns")
-
-    def __init__(self, load_demand: int, load_expires_at_ns: int) -> None:
-        self.exec_demand = 0
-        self.load_demand = load_demand
-        self.load_expires_at_ns = load_expires_at_ns
 
 
 class Infer4:
@@ -332,7 +322,7 @@ class Infer4:
             request, Status.COULD_NOT_START_IN_TIME, at_ns, message=refusal(request, why)
         )
         if terms.internal_slo_ns >= model.exec_ns[0] and not model.resident_mask:
-            claim = _LoadClaim(terms.load_demand, at_ns + terms.load_expiry_ns)
+            claim = Claim(0, terms.load_demand, at_ns + terms.load_expiry_ns)
             model.demand.arrive(claim, at_ns)
             self._placement.want(model, at_ns)
 
