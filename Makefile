@@ -41,7 +41,8 @@ swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000 JOBS=1)
 # its options (frozen, eq, gc), and with them its hash.
 HOT := $(addprefix clockwork/parts/,timeline.py estimator.py batching.py demand.py timers.py latency.py \
 		clock_offset.py pace.py throttle.py) \
-	$(addprefix clockwork/controller/,cluster.py action_rows.py core.py ledger.py reception.py underway.py) \
+	$(addprefix clockwork/controller/,cluster.py action_rows.py core.py ledger.py notebook.py reception.py \
+		underway.py) \
 	$(addprefix clockwork/controller/policies/,admission.py ageing.py dispatch.py \
 		hopeless.py infer4.py parking.py placement.py waiting.py) \
 	$(addprefix clockwork/worker/,checks.py core.py executor.py farewells.py gpu.py outbox.py store.py \

@@ -60,9 +60,9 @@ class BatchQueueMachine(RuleBasedStateMachine):
             latest_ns = self.waiting[0][0] - exec_ns[self.sizes.index(size)]
             assert self.queue.latest_start_ns(exec_ns) == latest_ns
         expected = expected_choice(self.waiting, start_ns, self.sizes, exec_ns)
-        choice = self.queue.choose(start_ns, exec_ns)
-        assert (choice.size_index, choice.batch, choice.dropped) == expected
-        self._leave(choice.batch + choice.dropped)
+        index, batch, dropped = self.queue.choose(start_ns, exec_ns)
+        assert (index, batch, dropped) == expected
+        self._leave(batch + dropped)
 
     @rule(before_ns=instants)
     def drop_hopeless(self, before_ns: int) -> None:

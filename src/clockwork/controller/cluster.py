@@ -163,8 +163,12 @@ class Instance:
         estimator = self._estimator(size_index)
         estimator.add(exec_ns)
         estimate_ns = estimator.estimate_ns
-        self.exec_ns[size_index] = estimate_ns
-        self.model.exec_ns[size_index] = estimate_ns
+        # Mostly they are as they were: to look costs less than to store.
+        if self.exec_ns[size_index] != estimate_ns:
+            self.exec_ns[size_index] = estimate_ns
+        model_exec_ns = self.model.exec_ns
+        if model_exec_ns[size_index] != estimate_ns:
+            model_exec_ns[size_index] = estimate_ns
 
     def doubt(self, size_index: int) -> bool:
         """Expect less than the estimate says, which nothing confirmed; return if still too much."""
@@ -228,6 +232,7 @@ class Model:
         "input_bytes",
         "instances",
         "is_unloading",
+        "kept",
         "load",
         "made_up_input",
         "model_id",
@@ -256,6 +261,8 @@ class Model:
         self.on_workers_mask = 0
         # What requests without input are given; None as long as no input was made up.
         self.made_up_input: Payload | None = None
+        # What the policy keeps about it; only the policy looks inside.
+        self.kept: object = None
         # Set by UnloadModel: takes no more requests.
         self.is_unloading = False
 

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Container, Sequence
 from functools import cache
 from heapq import heapify, heappop, heappush
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -50,12 +50,9 @@ def shared_sizes(sizes: tuple[int, ...]) -> BatchSizes:
     return BatchSizes(sizes)
 
 
-class Choice(NamedTuple, Generic[T]):
-    """A batch to run (empty: none can make it), and the requests given up for it."""
-
-    size_index: int
-    batch: list[T]
-    dropped: list[T]
+Choice = tuple[int, list[T], list[T]]
+"""The index of a batch size, a batch to run (empty: none can make it), and the requests given up
+for it. Not a named tuple, which takes 0.3 us to make."""
 
 
 class BatchQueue(Generic[T]):
@@ -116,7 +113,7 @@ class BatchQueue(Generic[T]):
         heap = self.entries
         index = self._sizes.largest_index(len(heap))
         if heap and heap[0][0] >= start_ns + exec_ns[index]:
-            return Choice(index, self._take(index), [])
+            return index, self._take(index), []
         return self._choose_with_losses(start_ns, exec_ns, index)
 
     def _choose_with_losses(self, start_ns: int, exec_ns: Sequence[int], index: int) -> Choice[T]:
@@ -127,11 +124,11 @@ class BatchQueue(Generic[T]):
             size = self._sizes.sizes[index]
             self._move_losses(done_ns, lost, keep=size)
             if len(self.entries) >= size:
-                return Choice(index, self._take(index), [item for _, _, item in lost])
+                return index, self._take(index), [item for _, _, item in lost]
             index -= 1
             if index >= 0:
                 self._restore(start_ns + exec_ns[index], lost)
-        return Choice(-1, [], [item for _, _, item in lost])
+        return -1, [], [item for _, _, item in lost]
 
     def _move_losses(self, done_ns: int, lost: list[Entry[T]], *, keep: int) -> None:
         """Move entries that miss `done_ns` to `lost`, until fewer than `keep` are left."""

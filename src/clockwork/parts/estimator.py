@@ -43,7 +43,7 @@ class Estimator:
     cache, so that memory is time.
     """
 
-    __slots__ = ("_oldest", "_profile_ns", "_recent", "estimate_ns")
+    __slots__ = ("_oldest", "_profile_ns", "_recent", "_second_ns", "estimate_ns")
 
     def __init__(self, profile_ns: int) -> None:
         assert profile_ns > 0, f"profile must be positive: {profile_ns}"
@@ -54,6 +54,8 @@ class Estimator:
         self._recent: array[int] | None = None
         # Position of the oldest sample in a full window.
         self._oldest = 0
+        # The largest sample but one.
+        self._second_ns = 0
 
     def add(self, measured_ns: int) -> None:
         """Take in one measurement and renew the estimate."""
@@ -68,9 +70,16 @@ class Estimator:
             recent.append(sample)
         else:
             oldest = self._oldest
+            leaving = recent[oldest]
             recent[oldest] = sample
             self._oldest = oldest + 1 if oldest + 1 < WINDOW else 0
-        self.estimate_ns = percentile(sorted(recent), PERCENT)
+            second_ns = self._second_ns
+            if leaving == sample or (leaving < second_ns and sample <= second_ns):
+                # The two largest stay, and nothing else counts: two of three samples end here.
+                return
+        ordered = sorted(recent)
+        self._second_ns = ordered[-2]
+        self.estimate_ns = percentile(ordered, PERCENT)
 
     def expect(self, estimate_ns: int) -> None:
         """Take over an estimate that was made elsewhere; doubts still go back to the profile."""

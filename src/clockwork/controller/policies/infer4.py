@@ -2,7 +2,7 @@
 
 Three mechanisms, each in a file of its own: admission (what an SLO means), dispatch (which batch,
 which GPU, when), placement (which weights where). This module holds them together: it takes in
-requests and results, keeps one `Waiting` per model and refuses what has become hopeless.
+requests and results, keeps one `Waiting` with each model and refuses what has become hopeless.
 
 Source: clockwork 4.4 to 4.7. Same choice of batches, windows and horizon; ours differs as decided:
 hopeless requests are refused when that is known; a batch that failed is tried again while its
@@ -43,7 +43,7 @@ from clockwork.messages.actions import (
     InferDone,
     LoadWeightsDone,
 )
-from clockwork.messages.ids import ActionId, ModelId
+from clockwork.messages.ids import ActionId
 from clockwork.messages.requests import InferRequest
 from clockwork.messages.role import Payload
 from clockwork.messages.status import ActionStatus, Status
@@ -81,7 +81,6 @@ class Infer4:
         self._dispatcher = Dispatcher(config, cluster, ledger, self._hopeless)
         self._placement = Placement(config, cluster, ledger)
         self._ageing = Ageing(cluster)
-        self._waiting: dict[ModelId, Waiting] = {}
 
     @property
     def wakeup_ns(self) -> int | None:
@@ -92,14 +91,15 @@ class Infer4:
 
     def on_model(self, model: Model) -> None:
         """A model can be asked for."""
-        self._waiting[model.model_id] = Waiting(model)
+        model.kept = Waiting(model)
         self._placement.on_model(model)
 
     def admit(
         self, client: Client, message: InferRequest, model: Model, payload: Payload, at_ns: int
     ) -> None:
         """Queue a request, or refuse it at once if no GPU could finish it in time."""
-        waiting = self._waiting[model.model_id]
+        waiting = model.kept
+        assert isinstance(waiting, Waiting), f"M-{model.model_id} was not announced"
         terms = waiting.terms
         slo_ns = slo_of(message, model, self._config)
         if terms is None or terms.slo_ns != slo_ns or terms.load_ns != model.load.estimate_ns:
@@ -228,13 +228,13 @@ class Infer4:
 
     def on_warm(self, instance: Instance) -> None:
         """Requests that wait for this model have one more place to go."""
-        waiting = self._waiting.get(instance.model.model_id)
+        waiting = _waiting_of(instance.model)
         if waiting is not None and not waiting.is_empty:
             self._dispatcher.add_ready(waiting)
 
     def on_place(self, model: Model) -> None:
         """Requests that wait for this model can have its weights loaded at last."""
-        waiting = self._waiting.get(model.model_id)
+        waiting = _waiting_of(model)
         if waiting is not None and not waiting.is_empty:
             self._placement.on_place(model)
 
@@ -242,9 +242,10 @@ class Infer4:
         """Drop the queued requests of a client that left."""
         queued = [item for item in client.requests.values() if item.state is QUEUED]
         gone = set(queued)
-        for model_id in dict.fromkeys(request.model.model_id for request in queued):
-            waiting = self._waiting[model_id]
-            waiting.discard(gone)
+        for model in dict.fromkeys(request.model for request in queued):
+            waiting = _waiting_of(model)
+            if waiting is not None:
+                waiting.discard(gone)
         for request in queued:
             self._ledger.respond(request, Status.ERROR, now_ns, message="the client left")
 
@@ -268,9 +269,10 @@ class Infer4:
 
     def drop_model(self, model: Model, now_ns: int) -> None:
         """Answer everything that waits for a model that is being unloaded."""
-        waiting = self._waiting.pop(model.model_id)
+        waiting = _waiting_of(model)
+        model.kept = None
         self._placement.forget(model)
-        for request in waiting.drain():
+        for request in waiting.drain() if waiting is not None else ():
             self._ledger.respond(
                 request, Status.ERROR, now_ns, message=f"model {model.model_id} was unloaded"
             )
@@ -287,8 +289,10 @@ class Infer4:
         """Assert invariants of the mechanisms."""
         self._dispatcher.check()
         self._placement.check()
-        for waiting in self._waiting.values():
-            assert waiting.is_empty or waiting.timer_ns is not None, "requests without a timer"
+        for model in self._cluster.models.values():
+            waiting = _waiting_of(model)
+            if waiting is not None and not waiting.is_empty:
+                assert waiting.timer_ns is not None, "requests without a timer"
 
     def _queue(self, waiting: Waiting, request: Request) -> None:
         """Queue a request and see to it that it is looked at."""
@@ -338,7 +342,7 @@ class Infer4:
         self, request: Request, result: ActionFailed, *, is_about_batch: bool, now_ns: int
     ) -> None:
         """Queue a request of a failed batch again, or give its answer."""
-        waiting = self._waiting.get(request.model.model_id)
+        waiting = _waiting_of(request.model)
         ran_alone = request.must_run_alone
         if result.status is ActionStatus.EXEC_TOO_LATE:
             # It was refused, not tried: only its deadline limits how often that may happen.
@@ -354,3 +358,8 @@ class Infer4:
             request.must_run_alone = is_about_batch
             self._queue(waiting, request)
             self._placement.want(request.model, now_ns)
+
+
+def _waiting_of(model: Model) -> Waiting | None:
+    """Return the queues of a model; None if it is gone."""
+    return model.kept if isinstance(model.kept, Waiting) else None
