@@ -2,58 +2,131 @@
 
 The controller's own watch asks for a timer every 10 ms and notes how late it comes; each interval
 prints the percentiles, the maximum and the number of pauses above 5 ms. This runs a steady load,
-reads those lines, and says what the longest pause was after the first interval (start-up).
+reads those lines, and says what the longest pause was after the start-up.
+
+A machine has pauses of its own. They are measured in the same run (`stalls.py`), and intervals in
+which there were any are told apart: a pause in one of them may be the machine's.
 
     python benchmarks/pauses.py [--minutes 1] [--rate 12500] [--cores 0,1] [--json FILE]
 """
 
 import argparse
 import json
+import os
 import re
+import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from load_point import latencies, read_log
-from rig import Rig, RigConfig, make_zoo, parse_cores, pin
+from msgspec import Struct
+from rig import Process, Rig, RigConfig, make_zoo, parse_cores, pin
+from stalls import StallWatch, stolen_ns
 
-LINE: Final = re.compile(r"Event loop lag p50=(\S+) p99=(\S+) max=(\S+) pauses=(\d+)")
+LINE: Final = re.compile(rb"Event loop lag p50=(\S+) p99=(\S+) max=(\S+) pauses=(\d+)\n")
 PAUSE_MS_MAX: Final = 5.0
 WARM_UP_S: Final = 12.0
-"""More than one interval: models are loaded and copied to all GPUs meanwhile."""
+"""Models are loaded and copied to all GPUs meanwhile."""
+INTERVAL_S: Final = 2.0
+"""Between two lines; shorter than the default, to tell intervals of a quiet machine apart."""
+QUIET_NS: Final = 1_000_000
+"""An interval without a longer stall of the machine, and without stolen time, counts as quiet."""
+POLL_S: Final = 0.1
+
+
+class Interval(Struct, frozen=True):
+    """What one line says, and when; in ms."""
+
+    begin_ns: int
+    end_ns: int
+    p99_ms: float
+    max_ms: float
+    pauses: int
+    # Time that the machine lost to others.
+    stolen_ms: float
 
 
 def measure(options: argparse.Namespace, zoo: Path) -> dict[str, float]:
     """Return the figures of one run."""
     seconds = 60 * options.minutes
     environ = {"CLOCKWORK_MODEL_DIR": str(zoo), "CLOCKWORK_DISABLE_INPUTS": "1"}
+    config = RigConfig(gpus=(options.gpus,), controller_arguments=(f"--interval={INTERVAL_S:g}s",))
+    cores = sorted(os.sched_getaffinity(0))
+    watch = StallWatch(cores)
     with TemporaryDirectory(prefix="clockwork-bench-") as name:
         folder = Path(name)
-        with Rig(RigConfig(gpus=(options.gpus,)), folder, environ=environ) as rig:
+        with watch, Rig(config, folder, environ=environ) as rig:
             times = (f"--warm-up={WARM_UP_S:g}s", f"--duration={seconds:g}s")
             client = rig.client(
                 "poisson-open-loop", "100", str(options.rate), "--slo=100ms", *times
             )
             client.wait_for("Warm-up over")
-            # The interval in which the warm-up ends is left out.
-            skipped = len(lags(rig.processes[0].output)) + 1
-            client.wait(seconds + 60)
+            intervals = follow(client, rig.processes[0].output, cores)
             summary = json.loads(rig.json_of(client).read_text())
-            rows = lags(rig.processes[0].output)[skipped:]
         figures = latencies(read_log(folder, seconds))
     return figures | {
         "rate_per_s": summary["offered_per_s"],
         "share_within_slo": summary["good"] / summary["sent"],
-        "intervals": float(len(rows)),
-        "lag_p99_ms": max((p99 for _, p99, _, _ in rows), default=0.0),
-        "lag_max_ms": max((largest for _, _, largest, _ in rows), default=0.0),
-        "pauses": sum(count for _, _, _, count in rows),
+        **lag_figures(intervals, watch),
     }
 
 
-def lags(output: Path) -> list[tuple[float, ...]]:
-    """Return p50, p99, max (ms) and pauses of each interval that was printed."""
-    return [tuple(map(float, found)) for found in LINE.findall(output.read_text())]
+def follow(client: Process, output: Path, cores: Sequence[int]) -> list[Interval]:
+    """Return the intervals that a controller prints until a client has ended, but for the first."""
+    intervals: list[Interval] = []
+    begin_ns, stolen_before_ns = time.monotonic_ns(), stolen_ns(cores)
+    with output.open("rb") as lines:
+        lines.seek(0, os.SEEK_END)
+        while True:
+            is_over = has_ended(client)
+            text = lines.read()
+            # Half a line is read again.
+            lines.seek(text.rfind(b"\n") + 1 - len(text), os.SEEK_CUR)
+            for _, p99, largest, pauses in LINE.findall(text):
+                end_ns, stolen_after_ns = time.monotonic_ns(), stolen_ns(cores)
+                stolen_ms = (stolen_after_ns - stolen_before_ns) / 1e6
+                lag = (float(p99), float(largest), int(pauses))
+                intervals.append(Interval(begin_ns, end_ns, *lag, stolen_ms))
+                begin_ns, stolen_before_ns = end_ns, stolen_after_ns
+            if is_over:
+                # The warm-up ended within the first one.
+                return intervals[1:]
+
+
+def has_ended(client: Process) -> bool:
+    """Whether a client has ended, after a short wait; raise if it failed."""
+    try:
+        client.wait(POLL_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def lag_figures(intervals: Sequence[Interval], watch: StallWatch) -> dict[str, float]:
+    """Return the pauses of all intervals, and of those in which the machine was quiet."""
+    # A line is seen a little after its interval has ended.
+    seen_ns = round(2 * POLL_S * 1e9)
+    stalls_ns = [watch.longest_ns(each.begin_ns - seen_ns, each.end_ns) for each in intervals]
+    quiet = [
+        each
+        for each, stall_ns in zip(intervals, stalls_ns, strict=True)
+        if stall_ns <= QUIET_NS and not each.stolen_ms and watch.stalls is not None
+    ]
+    return {
+        "intervals": float(len(intervals)),
+        "lag_p99_ms": max((each.p99_ms for each in intervals), default=0.0),
+        "lag_max_ms": max((each.max_ms for each in intervals), default=0.0),
+        "pauses": float(sum(each.pauses for each in intervals)),
+        "machine_max_ms": max(stalls_ns, default=0) / 1e6,
+        "machine_stolen_ms": sum(each.stolen_ms for each in intervals),
+        "machine_pauses": float(sum(each > PAUSE_MS_MAX * 1e6 for each in stalls_ns)),
+        "quiet_intervals": float(len(quiet)),
+        "quiet_lag_max_ms": max((each.max_ms for each in quiet), default=0.0),
+        "quiet_pauses": float(sum(each.pauses for each in quiet)),
+    }
 
 
 def main() -> None:
