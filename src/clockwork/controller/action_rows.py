@@ -28,7 +28,8 @@ def infer_row(
     base_ns = sent_ns if sent_ns < received_at_ns else received_at_ns
     # Comparisons instead of `max`, and positional: both together halve the cost of this, the
     # longest record.
-    exec_end_ns = result.exec.end_ns - base_ns
+    run, clock_before_mhz = result.exec, result.clock_before_mhz
+    exec_end_ns = run.end_ns - base_ns
     output_end_ns = result.copy_output.end_ns - base_ns
     result_sent_ns = result.sent_at_ns - base_ns
     return ActionRecord(
@@ -41,11 +42,11 @@ def infer_row(
         instance.model.model_id,
         len(pending.requests),
         pending.expected_ns,
-        result.exec.duration_ns,
+        run.duration_ns,
         pending.start_ns + pending.expected_ns - sent_ns,
         exec_end_ns if exec_end_ns > 0 else 0,
-        result.clock_before_mhz,
-        result.clock_before_mhz,
+        clock_before_mhz,
+        clock_before_mhz,
         result.clock_mhz,
         output_end_ns if output_end_ns > 0 else 0,
         received_at_ns - base_ns,

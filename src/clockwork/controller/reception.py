@@ -53,6 +53,7 @@ class Reception:
         make_input: MakeInput | None,
     ) -> None:
         self._config = config
+        self._requests_max = config.requests_max
         self._cluster = cluster
         self._ledger = ledger
         self._policy = policy
@@ -76,7 +77,7 @@ class Reception:
         elif message.slo_ns < 0:
             text = f"the SLO is {message.slo_ns} ns; it must not be negative"
             self._answer(client_id, message, Status.INVALID_REQUEST, text)
-        elif self._ledger.open_count >= self._config.requests_max:
+        elif self._ledger.open_count >= self._requests_max:
             text = f"{self._ledger.open_count} requests are open already; try again later"
             self._answer(client_id, message, Status.COULD_NOT_START_IN_TIME, text)
         elif now_ns - at_ns > SHED_FLOOR_NS and self._is_stale(message, model, now_ns - at_ns):

@@ -27,6 +27,7 @@ from clockwork.controller.policies.parking import Parking
 from clockwork.controller.policies.waiting import Waiting
 from clockwork.controller.underway import ASSIGNED, PendingInfer, Request
 from clockwork.messages.actions import Infer
+from clockwork.messages.role import Payload
 from clockwork.messages.status import Status
 from clockwork.parts.batching import BatchQueue
 from clockwork.parts.timers import Timers
@@ -145,7 +146,7 @@ class Dispatcher:
             size_bytes *= min(len(queue.entries), waiting.model.sizes[-1])
         free_ns = next_free_ns(gpu, now_ns, size_bytes)
         # A busy GPU may have fallen behind since it was marked.
-        if self._idle_mask & gpu.bit or self._note_room(gpu, free_ns, now_ns):
+        if not gpu.exec.outstanding or self._note_room(gpu, free_ns, now_ns):
             instance = gpu.lru[waiting.model.model_id]
             free_ns = self._start(waiting, queue, instance, free_ns, now_ns)
             self._note_room(gpu, free_ns, now_ns)
@@ -181,7 +182,7 @@ class Dispatcher:
         A full GPU is looked at again when it has room by the mere passing of time.
         """
         room_ns = free_ns - self._ahead_ns
-        if room_ns < now_ns or not len(gpu.exec):
+        if room_ns < now_ns or not gpu.exec.outstanding:
             self._room_mask |= gpu.bit
             return True
         self._room_mask &= ~gpu.bit
@@ -229,18 +230,23 @@ class Dispatcher:
             batch[-1].deadline_ns - expected_ns,
         )
         demand = model.demand
+        payloads: list[Payload] = []
+        sizes: list[int] = []
+        sent_bytes = 0
         for request in batch:
             self._ledger.advance(request, ASSIGNED)
             request.attempts += 1
             demand.assign(request)
-        payloads = tuple([request.payload for request in batch])
-        sizes = tuple([len(payload) for payload in payloads])
-        sent_bytes = sum(sizes)
+            size_bytes = len(request.payload)
+            payloads.append(request.payload)
+            sizes.append(size_bytes)
+            sent_bytes += size_bytes
         instance.inflight += 1
         gpu.touch(instance)
         action_id = self._ledger.next_action_id()
+        if not gpu.exec.outstanding:
+            self._idle_mask &= ~gpu.bit
         gpu.exec.add(action_id, duration_ns=expected_ns, now_ns=now_ns)
-        self._idle_mask &= ~gpu.bit
         pending = PendingInfer(
             action_id,
             gpu.worker.worker_id,
@@ -263,9 +269,9 @@ class Dispatcher:
             latest_ns,
             expected_ns,
             len(batch),
-            sizes,
+            tuple(sizes),
         )
-        self._ledger.send(pending, action, payloads if sent_bytes else ())
+        self._ledger.send(pending, action, tuple(payloads) if sent_bytes else ())
 
     def note_reserved(self, gpu: Gpu) -> None:
         """An Infer of others was sent to a GPU."""
@@ -273,7 +279,7 @@ class Dispatcher:
 
     def note_done(self, gpu: Gpu) -> None:
         """An Infer of a GPU ended: renew its idle bit and look at it in this step."""
-        if not len(gpu.exec) and self._cluster.up_mask & gpu.bit:
+        if not gpu.exec.outstanding and self._cluster.up_mask & gpu.bit:
             self._idle_mask |= gpu.bit
         self._eased.append(gpu)
 

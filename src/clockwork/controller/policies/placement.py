@@ -60,6 +60,7 @@ class Placement:
 
     def __init__(self, config: ControllerConfig, cluster: Cluster, ledger: Ledger) -> None:
         self._config = config
+        self._capacity = config.default_slo_ns
         self._cluster = cluster
         self._ledger = ledger
         # Wanted models by minus their priority when they were entered; stale ones are skipped.
@@ -110,14 +111,14 @@ class Placement:
         elif now_ns >= waiting.next_look_ns:
             # No page is free: only holders that are overloaded justify that others leave.
             waiting.next_look_ns = now_ns + LOOK_NS
-            if model.demand.may_be_unsatisfied(self._config.default_slo_ns):
+            if model.demand.may_be_unsatisfied(self._capacity):
                 self.want(model, now_ns)
 
     def want(self, model: Model, now_ns: int) -> None:
         """Have a model loaded if its demand is not satisfied."""
         if model.is_unloading and not model.open_count:
             return
-        priority = model.demand.priority(self._config.default_slo_ns, now_ns)
+        priority = model.demand.priority(self._capacity, now_ns)
         entered = self._wanted_key.get(model.model_id)
         # A model is entered again when its need has doubled, so the order stays about right at
         # a constant number of entries per load.
@@ -232,7 +233,7 @@ class Placement:
             model = entry[2]
             if self._wanted_key.get(model.model_id) != -entry[0]:
                 continue  # entered again since, or unloaded
-            priority = model.demand.priority(self._config.default_slo_ns, now_ns)
+            priority = model.demand.priority(self._capacity, now_ns)
             is_leaving = model.is_unloading and not model.open_count
             if (
                 priority > 0
