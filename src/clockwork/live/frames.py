@@ -108,6 +108,17 @@ class FrameReader:
         self._deliver = deliver
         self._decoders = decoders
 
+    def close(self) -> None:
+        """Let go of the buffers and of who got the messages; nothing may be read any more.
+
+        The two refer to each other, and the collector does not look at what is old.
+        """
+        self.is_stopped = True
+        self._deliver, self._decoders = _ignore, {}
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._large = self._large_message = None
+
     def space(self) -> memoryview:
         """Return where the socket may write next; never empty."""
         if self._large is not None:
@@ -207,6 +218,10 @@ class FrameReader:
     def _take_buffer(self, size_bytes: int) -> None:
         self._buffer = bytearray(size_bytes)
         self._view = memoryview(self._buffer)
+
+
+def _ignore(message: Message, payload: Payload, at_ns: int) -> None:
+    """Receive what comes after the end."""
 
 
 def explain(start: bytes | bytearray, payload_bytes_max: int) -> str:

@@ -303,6 +303,7 @@ class Connection(asyncio.BufferedProtocol):
         """Close when the socket broke."""
         self._is_lost.set()
         self.abort(f"the connection broke: {exc}" if exc else "the connection was closed")
+        self._reader.close()
 
     def pause_writing(self) -> None:
         """Watch from now on what waits for the peer."""
