@@ -11,8 +11,8 @@ State of a request::
 
 The four last states are final: the response has been given and the request is forgotten.
 
-Requests and actions are plain classes and not `msgspec.Struct`s: compiled code reads and writes
-their attributes in a nanosecond instead of twenty.
+Requests and actions are plain classes and not `msgspec.Struct`s: compiled, a request takes the
+controller 11.6 us with them instead of 14.1 us; in plain Python 30.8 us instead of 29.3 us.
 
 Not here: who may change them (``ledger.py``).
 """
