@@ -1,9 +1,7 @@
 """Connections over real sockets: greetings, order, limits, and whatever a peer can do wrong."""
 
 import asyncio
-import gc
 import socket
-import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -137,33 +135,6 @@ def test_a_closed_connection_sends_what_was_queued(run: Runner) -> None:
             assert closed_here.close_count == there.close_count == 1
 
     run(scenario())
-
-
-def test_a_closed_connection_takes_no_memory(run: Runner) -> None:
-    """Nothing but its owner keeps a lost connection: the collector leaves old objects alone."""
-
-    async def scenario() -> None:
-        async with Port() as port:
-            ours, closed_here, theirs, there = await pair(port)
-            ours.send(request(1), (bytes(MIB),))
-            await there.wait_for(1)
-            ours.close("that was all")
-            await there.closed
-            await ours.wait_closed()
-            await theirs.wait_closed()
-            left = [weakref.ref(ours), weakref.ref(theirs)]
-            del ours, theirs, closed_here, there
-            port.connections.clear()
-            port.recorders.clear()
-            # What the loop notes of a turn goes with it.
-            await asyncio.sleep(0)
-            assert [ref() for ref in left] == [None, None]
-
-    gc.disable()
-    try:
-        run(scenario())
-    finally:
-        gc.enable()
 
 
 def test_a_refused_peer_is_told_why(run: Runner) -> None:
