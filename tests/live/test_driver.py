@@ -166,6 +166,23 @@ def test_urgent_events_overtake_the_others() -> None:
     uvloop.run(scenario())
 
 
+def test_urgent_events_fill_batches_too() -> None:
+    """Many results at once do not make one long batch; those that are left still come first."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        stage.driver.post("request")
+        for number in range(BATCH_EVENTS + 10):
+            stage.driver.post_urgent(str(number))
+        await turns()
+        first, second = stage.diary.batches
+        assert len(first) == BATCH_EVENTS
+        assert second == [*(str(BATCH_EVENTS + number) for number in range(10)), "request"]
+        stage.driver.close()
+
+    uvloop.run(scenario())
+
+
 def test_full_batches_grow_and_shrink_towards_their_time() -> None:
     """However long an event takes, batches end up at BATCH_NS each, within the bounds."""
     for event_ns, expected in ((BATCH_NS // 200, 200), (BATCH_NS, 32), (1, 1024)):
