@@ -30,9 +30,9 @@ BATCH_NS: Final = 2 * MS
 leaves when it ends, which has to be well inside the windows of actions. (With 4,096 events a batch
 three of four actions came too late at twice the load that the controller holds; with too few, a
 policy that is behind finds too little for large infers, and falls behind further.) A loop that
-also reads what came, and waits for its core, is back at its timers within 5 ms: measured at 25,000
-requests/s on two cores for a minute, 3.2 ms at most. With 3 ms it took 6.3, but the rate that two
-cores hold was 55,400/s instead of 50,800."""
+also reads what came, and waits for its core, is then back at its timers within 5 ms: measured at
+25,000 requests/s on two cores, all but 5 of 60,000 times in 10 minutes; with 4 ms, 30 times a
+minute it was not."""
 BATCH_EVENTS: Final = 128
 """Events of the first full batches, before it is known how long they take."""
 BATCH_EVENTS_MIN: Final = 32
