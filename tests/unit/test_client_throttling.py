@@ -44,6 +44,27 @@ def test_throttling_can_be_turned_off() -> None:
     assert len(world.sends) == 10_000
 
 
+def _slow_world(*, latency_ns: int) -> ClientWorld:
+    """Return a finished run at 1,000/s whose requests may take 100 ms, all answered alike."""
+    return ClientWorld(
+        workload(Stream((0,), FixedRate(1_000.0), slo_ns=100 * MS), duration_ns=10 * SECOND),
+        latency_ns=latency_ns,
+        throttles=True,
+    ).run(2 * DRAIN_NS)
+
+
+def test_answers_after_the_deadline_hold_requests_back() -> None:
+    """Requests that wait on their way, where the controller does not see them, get fewer."""
+    throttled = {}
+    for latency_ns in (90 * MS, 200 * MS):
+        world = _slow_world(latency_ns=latency_ns)
+        assert world.finished is not None
+        assert world.finished.summary is not None
+        throttled[latency_ns] = world.finished.summary.throttled
+    assert throttled[90 * MS] == 0
+    assert throttled[200 * MS] > 5_000
+
+
 def test_a_closed_loop_that_is_throttled_does_not_spin() -> None:
     """A place whose request was refused here is used again at the deadline of the request."""
     world = ClientWorld(

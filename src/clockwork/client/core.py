@@ -214,7 +214,7 @@ class ClientRole:
             return  # Answered twice, or never asked: the controller's mistake.
         self._tally.add_answer(send, message, at_ns=event.at_ns, payload_bytes=event.payload_bytes)
         if self._throttle is not None:
-            self._throttle.note(message)
+            self._throttle.note(message, is_late=event.at_ns > deadline_of(send))
         ready_ns = now_ns if message.status == _SUCCESS else max(now_ns, deadline_of(send))
         self._streams.on_answer(send.stream, ready_ns)
 

@@ -199,7 +199,8 @@ class Calls:
 
         def answer(response: Response | ConnectionLostError, payload: Payload, at_ns: int) -> None:
             if isinstance(response, InferResponse):
-                self._throttle.note(response)
+                is_late = call.deadline_ns is not None and at_ns > call.deadline_ns
+                self._throttle.note(response, is_late=is_late)
             if isinstance(response, ConnectionLostError):
                 self._on_loss(call, response)
             elif response.status is Status.SUCCESS:
