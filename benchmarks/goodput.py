@@ -246,7 +246,7 @@ def draw(runs: Sequence[Run], out: Path) -> list[Path]:
     """Write the plot of goodput against offered load, one panel per SLO."""
     slos = _slos(runs)
     with plot_style.style():
-        figure = plot_style.new_figure(width_inches=plot_style.PAGE_INCHES, height_inches=1.9)
+        figure = plot_style.new_figure(width_inches=plot_style.PAGE_INCHES, height_inches=2.1)
         panels = figure.subplots(1, len(slos), sharey=True, squeeze=False)[0]
         for axes, slo_ms in zip(panels, slos, strict=True):
             axes.plot([0, 4], [0, 4], color="#BBBBBB", linewidth=0.8, label="offered")
@@ -264,8 +264,7 @@ def draw(runs: Sequence[Run], out: Path) -> list[Path]:
             y = "goodput / C" if axes is panels[0] else ""
             plot_style.label_axes(axes, x=x, y=y, title=f"SLO {slo_ms:g} ms")
         panels[0].set_ylim(0, 3)
-        # Where no curve is: under ours, and right of the control's.
-        panels[-1].legend(loc="lower right", bbox_to_anchor=(1.08, 0.05), handlelength=1.2)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
         return plot_style.save(figure, out / "goodput")
 
 
