@@ -17,6 +17,7 @@ from clockwork.messages.controller_io import FromClient
 from clockwork.messages.models import TensorSpec
 from clockwork.messages.requests import OVERLOADED, EvictRequest, InferRequest, UnloadModelRequest
 from clockwork.messages.status import Status
+from clockwork.parts.throttle import OVERLOADS_MIN
 
 X = np.array([1, 2, 3], np.float32)
 
@@ -170,6 +171,25 @@ def test_an_overloaded_controller_is_spared_until_it_has_recovered(
     while outputs is None:
         with suppress(clockwork.RejectedError):
             outputs = model.infer(X)
+    assert (outputs["y"] == X).all()
+
+
+def test_answers_that_come_too_late_spare_the_controller(
+    client: clockwork.Client, role: PretendedRole
+) -> None:
+    """A client whose answers come after their deadlines refuses a part of its requests itself."""
+    model = client.load_model("/models/echo")
+    errors: list[str] = []
+    while not errors:
+        # Many at once: what counts is late answers per second.
+        calls = [model.infer_async(X, slo_ms=0.001) for _ in range(100)]
+        errors = [str(error) for call in calls if (error := call.exception()) is not None]
+    assert all("did not send" in error for error in errors)
+    assert len(requests_of(role, InferRequest)) > OVERLOADS_MIN
+    outputs = None
+    while outputs is None:
+        with suppress(clockwork.RejectedError):
+            outputs = model.infer(X, slo_ms=60_000)
     assert (outputs["y"] == X).all()
 
 
