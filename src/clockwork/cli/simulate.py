@@ -1,8 +1,10 @@
 """``clockwork simulate``: a whole cluster in virtual time, for a run or for a swarm of them."""
 
 import gc
+import signal
 import sys
 from pathlib import Path
+from threading import Event
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -132,19 +134,26 @@ def _run(scenario: Scenario, *, policy: str, out: Path | None, interval_ns: int)
     )
     begin_ns = perf_counter_ns()
     exit_code = 0
+    interrupt = Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: interrupt.set())
     try:
-        _advance(run, console)
-    except KeyboardInterrupt:
-        click.echo("interrupted: what follows is about the time until now", err=True)
-        exit_code = EXIT_INTERRUPTED
+        _advance(run, console, interrupt)
     finally:
+        signal.signal(signal.SIGINT, before)
         if logs is not None:
             logs.close()
+    if interrupt.is_set():
+        click.echo("interrupted: what follows is about the time until now", err=True)
+        exit_code = EXIT_INTERRUPTED
     return _report(run, digest, wall_ns=perf_counter_ns() - begin_ns, out=out) or exit_code
 
 
-def _advance(run: Run, console: ControllerConsole) -> None:
-    """Run to the end with a bar."""
+def _advance(run: Run, console: ControllerConsole, interrupt: Event) -> None:
+    """Run to the end with a bar, or until the user interrupts.
+
+    An exception instead would come anywhere, even while a lock of the logs is taken: one of many
+    interrupted runs never ended.
+    """
     bar = Progress(
         TextColumn("simulating"),
         BarColumn(),
@@ -157,7 +166,7 @@ def _advance(run: Run, console: ControllerConsole) -> None:
     total_ns = min(each.duration_ns or 0 for each in run.world.scenario.workloads) or None
     with bar:
         task = bar.add_task("run", total=total_ns, shown="")
-        while run.advance():
+        while not interrupt.is_set() and run.advance():
             for line in console.lines(run.world.loop.now_ns):
                 click.echo(line)
             _show(bar, task, run, perf_counter_ns() - begin_ns)
