@@ -146,8 +146,6 @@ def _point(
     first_ns, last_ns = frame["t"].min(), frame["t"].max()
     assert isinstance(first_ns, int)
     assert isinstance(last_ns, int)
-    elapsed_s = (last_ns - first_ns) / SECOND
-    spent_s = meter.spent_s(first_ns, last_ns)
     latency = [each["latency"] or {"p50_ns": 0, "p99_ns": 0} for each in summaries]
     return Point(
         rate_per_s=load.rate_per_s,
@@ -157,6 +155,6 @@ def _point(
         client_p50_ms=max(each["p50_ns"] for each in latency) / MS,
         client_p99_ms=max(each["p99_ns"] for each in latency) / MS,
         log_share_within_slo=frame["deadline_met"].to_numpy().mean(),
-        cores={name: spent / elapsed_s for name, spent in spent_s.items()},
+        cores=meter.cores(first_ns, last_ns),
         **latencies(frame),
     )

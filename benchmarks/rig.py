@@ -25,7 +25,8 @@ from msgspec import Struct
 START_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 40.0
 POLL_S: Final = 0.02
-METER_S: Final = 0.1
+METER_S: Final = 0.5
+"""Between two readings of CPU times, which take 1 ms of a core that is measured."""
 CLOCKWORK: Final = (sys.executable, "-m", "clockwork")
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -191,12 +192,15 @@ class Meter:
         self._is_over.set()
         self._thread.join()
 
-    def spent_s(self, begin_ns: int, end_ns: int) -> dict[str, float]:
-        """Return CPU seconds between two instants of the wall clock, by "process" and
-        "process/thread" (main threads are left out)."""
-        first = self._samples[bisect_left(self._instants_ns, begin_ns)]
-        last = self._samples[bisect_right(self._instants_ns, end_ns) - 1]
-        return {name: (last[name] - first.get(name, 0)) / 1e9 for name in sorted(last)}
+    def cores(self, begin_ns: int, end_ns: int) -> dict[str, float]:
+        """Return CPU seconds per second by "process" and "process/thread" (without main threads),
+        from the samples between two instants of the wall clock."""
+        first = bisect_left(self._instants_ns, begin_ns)
+        last = bisect_right(self._instants_ns, end_ns) - 1
+        assert first < last, f"less than {2 * METER_S} s were metered"
+        elapsed_ns = self._instants_ns[last] - self._instants_ns[first]
+        before, after = self._samples[first], self._samples[last]
+        return {name: (after[name] - before.get(name, 0)) / elapsed_ns for name in sorted(after)}
 
     def _run(self) -> None:
         while not self._is_over.wait(METER_S):

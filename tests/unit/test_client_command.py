@@ -118,6 +118,7 @@ def _given(named: NamedWorkload, arguments: list[str]) -> tuple[dict[str, object
         (["localhost:1", "gamma", "3"], 1, "rate is missing"),
         (["localhost:1", "gamma", "3", "5", "--models", "no"], 1, "no model 'no'"),
         (["localhost:1", "azure", "--trace-file", "none.csv"], 1, "none.csv"),
+        (["localhost:1", "simple", "--duration", "20"], 2, "nanoseconds: add a unit, as in 20s"),
         (["localhost:1", "azure"], 1, "AZURE_TRACE_DIR is not set"),
         (["localhost:1", "simple"], 1, "cannot reach localhost:1: nobody listens there"),
     ],

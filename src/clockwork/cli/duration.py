@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-from clockwork.units import parse_duration_ns
+from clockwork.units import US, parse_duration_ns
 
 
 class DurationType(click.ParamType[int]):
@@ -19,9 +19,14 @@ class DurationType(click.ParamType[int]):
         if isinstance(value, int):
             return value
         try:
-            return parse_duration_ns(value)
+            duration_ns = parse_duration_ns(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if value.isdecimal() and 0 < duration_ns < US:
+            # Nobody means nanoseconds by that.
+            hint = f"add a unit, as in {value}s"
+            self.fail(f"{value} is {duration_ns} nanoseconds: {hint}", param, ctx)
+        return duration_ns
 
 
 DURATION: Final = DurationType()

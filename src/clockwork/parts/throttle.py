@@ -1,12 +1,12 @@
-"""Holds requests back at the client while the controller is overloaded.
+"""Holds requests back at the client while the controller, or the way to it, is overloaded.
 
 Refusing a request costs the controller about half of what serving it costs. At twice the load that
 it can carry it would have no time left to serve anything, so clients refuse a part themselves: they
 let through a little more than what succeeds, which is how they notice when more can. The part is
 evened out (every third, say, not a third at random), so runs repeat.
 
-Only answers that say `OVERLOADED` begin this, or come too late, many of them; and it ends when they
-stay away. Answers are late when requests wait on their way, in buffers that the controller does not
+It begins when many answers say `OVERLOADED` or come after their deadline, and ends when those stay
+away. Answers are late when requests wait on their way, in buffers that the controller does not
 see: with inputs of 600 kB, 2 % more than the wire carries left nothing in time. A few such answers
 come from any controller whose machine was busy for a moment. Refusals for want of a free GPU are no
 reason: they cost nothing but the request, and the next one may be for a model that has room.
