@@ -9,6 +9,7 @@ def test_items_come_due_in_order_of_time_then_of_setting() -> None:
     for when_ns, item in ((5, "b"), (3, "a"), (5, "c")):
         timers.set(when_ns, item)
     assert timers.next_ns == 3
+    assert timers.first == (3, "a")
     assert [timers.pop_due(5) for _ in range(4)] == ["a", "b", "c", None]
 
 
@@ -20,6 +21,7 @@ def test_nothing_is_due_early() -> None:
     assert len(timers) == 1
     assert timers.pop_due(5) == "a"
     assert timers.next_ns is None
+    assert timers.first is None
 
 
 def test_the_earliest_instant_leaves_out_those_that_never_come() -> None:

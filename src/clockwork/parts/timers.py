@@ -27,6 +27,14 @@ class Timers(Generic[T]):
         """The earliest instant that is set, or None."""
         return self._heap[0][0] if self._heap else None
 
+    @property
+    def first(self) -> tuple[int, T] | None:
+        """The earliest instant that is set and its item, or None."""
+        if not self._heap:
+            return None
+        when_ns, _, item = self._heap[0]
+        return when_ns, item
+
     def set(self, when_ns: int, item: T) -> None:
         """Have `item` come due at `when_ns`."""
         self._sequence += 1

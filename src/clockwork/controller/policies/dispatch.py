@@ -36,6 +36,8 @@ from clockwork.units import FOREVER_NS, MS
 COMPARED_MAX: Final = 8
 """Busy holders compared for the one that is free first (chosen: eight choices come within a few
 per cent of all, and the cost stays bounded)."""
+SLACK_SHARE: Final = 3
+"""A GPU that has got room may wait for a third of what it still has to do (chosen)."""
 
 Ready = list[tuple[int, int, Waiting, Gpu | None]]
 """Heap of (urgency, sequence, model, GPU that brought it up if one did): may have a GPU."""
@@ -68,8 +70,14 @@ class Dispatcher:
 
     @property
     def wakeup_ns(self) -> int | None:
-        """When a GPU gets room by the mere passing of time, if something waits for that."""
-        return self._rooms.next_ns if self._parking.entry_count else None
+        """When a GPU gets room by the mere passing of time, if something waits for that.
+
+        A little later: until then something else may happen, and this is done on the way.
+        """
+        room_ns = self._rooms.next_ns
+        if room_ns is None or not self._parking.entry_count:
+            return None
+        return room_ns + self._ahead_ns // SLACK_SHARE
 
     def add_ready(self, waiting: Waiting) -> None:
         """Look at a model in this step: it has a new request or a new holder."""
