@@ -2,10 +2,10 @@
 
 from controller_stage import Stage, profile
 
-from clockwork.controller.cluster import Cluster, Model
-from clockwork.controller.policies.ageing import AGEING_NS, Ageing
+from clockwork.controller.cluster import Cluster, Gpu, Instance, Model
+from clockwork.controller.policies.ageing import AGEING_NS, OLD_SWEEPS, Ageing
 from clockwork.messages.actions import Infer
-from clockwork.messages.ids import ModelId
+from clockwork.messages.ids import GpuId, ModelId
 from clockwork.messages.models import ModelInfo
 from clockwork.messages.status import Status
 from clockwork.parts.estimator import Estimator
@@ -53,10 +53,10 @@ def test_doubting_halves_what_exceeds_the_profile() -> None:
         estimator.add(9_000)
     assert estimator.is_raised
     before_ns = estimator.estimate_ns
-    estimator.doubt()
+    estimator.doubt(estimator.profile_ns)
     assert estimator.estimate_ns == 1_000 + (before_ns - 1_000) // 2
     for _ in range(6):
-        estimator.doubt()
+        estimator.doubt(estimator.profile_ns)
     assert not estimator.is_raised
 
 
@@ -78,3 +78,46 @@ def test_a_way_that_was_slow_is_tried_again() -> None:
     for _ in range(10):
         latency.doubt()
     assert latency.estimate_ns(0) < INITIAL_NS + MS // 10
+
+
+def test_a_slow_device_is_not_expected_to_be_as_profiled() -> None:
+    """While others take 40 % longer, a model that nobody asked for is expected to do so, too."""
+    ageing, popular, rare = two_models_on_a_gpu()
+    for _ in range(30):
+        popular.measure(0, 14 * MS)
+        ageing.note(popular, 0)
+    rare.measure(0, 16 * MS)
+    ageing.note(rare, 0)
+    for step in range(4):
+        popular.measure(0, 14 * MS)
+        ageing.plan(step * AGEING_NS)
+    assert 13 * MS < rare.exec_ns[0] < 15 * MS
+
+
+def test_what_is_true_of_others_is_doubted_in_the_end() -> None:
+    """A model whose high estimate refuses everything gets its chance beside slow ones."""
+    ageing, popular, rare = two_models_on_a_gpu()
+    rare.measure(0, 16 * MS)
+    ageing.note(rare, 0)
+    for step in range(2 * OLD_SWEEPS):
+        popular.measure(0, 14 * MS)
+        ageing.note(popular, 0)
+        ageing.plan(step * AGEING_NS)
+    assert rare.exec_ns[0] == 10 * MS
+    assert popular.exec_ns[0] >= 14 * MS
+
+
+def two_models_on_a_gpu() -> tuple[Ageing, Instance, Instance]:
+    """Return what ages, and two models that take 10 ms according to their profiles."""
+    cluster = Cluster(1)
+    gpu = Gpu(index=0, worker=cluster.workers[0], gpu_id=GpuId(0), pages=8, lag_ns=MS)
+    cluster.gpus.append(gpu)
+    popular, rare = (
+        Model(
+            ModelInfo(ModelId(number), "model", profile(exec_ms=(10.0,), sizes=(1,))),
+            batch_max=16,
+            exec_max_ns=SECOND,
+        ).on(gpu)
+        for number in range(2)
+    )
+    return Ageing(cluster), popular, rare

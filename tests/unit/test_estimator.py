@@ -73,6 +73,6 @@ def test_doubts_end_at_the_profile() -> None:
     assert estimator.is_raised
     doubts = 0
     while estimator.is_raised:
-        estimator.doubt()
+        estimator.doubt(estimator.profile_ns)
         doubts += 1
     assert (estimator.estimate_ns, doubts) == (4_000, 5)

@@ -29,6 +29,7 @@ from clockwork.parts.batching import shared_sizes
 from clockwork.parts.demand import GpuDemand, ModelDemand
 from clockwork.parts.estimator import Estimator
 from clockwork.parts.latency import SendLatency
+from clockwork.parts.slowness import Slowness
 from clockwork.parts.timeline import Timeline
 from clockwork.units import MS
 
@@ -94,6 +95,7 @@ class Gpu:
         "loads",
         "lru",
         "pages",
+        "slowness",
         "worker",
     )
 
@@ -112,6 +114,8 @@ class Gpu:
         # LOADING and WARM instances, least recently used first.
         self.lru: dict[ModelId, Instance] = {}
         self.demand = GpuDemand()
+        # How its inferences compare with their profiles.
+        self.slowness = Slowness()
         # After a failed load no other is tried until then.
         self.load_blocked_until_ns = 0
 
@@ -162,6 +166,7 @@ class Instance:
         """Take in a measured execution time."""
         estimator = self._estimator(size_index)
         estimator.add(exec_ns)
+        self.gpu.slowness.add(exec_ns, estimator.profile_ns)
         estimate_ns = estimator.estimate_ns
         # Mostly they are as they were: to look costs less than to store.
         if self.exec_ns[size_index] != estimate_ns:
@@ -170,13 +175,19 @@ class Instance:
         if model_exec_ns[size_index] != estimate_ns:
             model_exec_ns[size_index] = estimate_ns
 
-    def doubt(self, size_index: int) -> bool:
-        """Expect less than the estimate says, which nothing confirmed; return if still too much."""
+    def doubt(self, size_index: int, *, is_old: bool) -> bool:
+        """Expect less than the estimate says, which nothing confirmed; return if still too much.
+
+        Args:
+            is_old: nothing has confirmed it for so long that the slowness of others does not count.
+        """
         estimator = self.estimators[size_index]
         if estimator is None:
             return False
         if estimator.is_raised:
-            estimator.doubt()
+            profile_ns = estimator.profile_ns
+            normal_ns = profile_ns if is_old else self.gpu.slowness.normal_ns(profile_ns)
+            estimator.doubt(normal_ns)
             self.exec_ns[size_index] = estimator.estimate_ns
             self.model.exec_ns[size_index] = estimator.estimate_ns
         return estimator.is_raised

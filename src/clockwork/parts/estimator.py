@@ -43,11 +43,12 @@ class Estimator:
     cache, so that memory is time.
     """
 
-    __slots__ = ("_oldest", "_profile_ns", "_recent", "_second_ns", "estimate_ns")
+    __slots__ = ("_oldest", "_recent", "_second_ns", "estimate_ns", "profile_ns")
 
     def __init__(self, profile_ns: int) -> None:
         assert profile_ns > 0, f"profile must be positive: {profile_ns}"
-        self._profile_ns = profile_ns
+        # What was expected before anything was measured.
+        self.profile_ns = profile_ns
         # The expected duration now.
         self.estimate_ns = profile_ns
         # The samples in the window, a ring once it is full; None: just the estimate.
@@ -89,15 +90,19 @@ class Estimator:
     @property
     def is_raised(self) -> bool:
         """True if much more is expected than the profile says."""
-        return self.estimate_ns > self._profile_ns * RAISED_PERCENT // 100
+        return self.estimate_ns > self.profile_ns * RAISED_PERCENT // 100
 
-    def doubt(self) -> None:
-        """Forget half of what exceeds the profile: nothing has confirmed it for a while.
+    def doubt(self, normal_ns: int) -> None:
+        """Forget half of what exceeds the normal: nothing has confirmed it for a while.
 
-        What is little more than the profile is forgotten whole: a tight SLO may lie in between.
+        What is little more than the normal is forgotten whole: a tight SLO may lie in between.
+
+        Args:
+            normal_ns: what to expect instead, at least the profile.
         """
-        excess_ns = max(self.estimate_ns - self._profile_ns, 0)
-        self.estimate_ns = self._profile_ns + excess_ns // 2
-        if not self.is_raised:
-            self.estimate_ns = self._profile_ns
-        self._recent = None
+        excess_ns = self.estimate_ns - normal_ns
+        if excess_ns > 0:
+            half_ns = excess_ns // 2
+            is_little = half_ns <= normal_ns * (RAISED_PERCENT - 100) // 100
+            self.estimate_ns = normal_ns if is_little else normal_ns + half_ns
+            self._recent = None

@@ -3,8 +3,13 @@
 A device or a network that was slow for a while leaves high estimates behind. With a tight SLO they
 refuse every request, so nothing runs and nothing is measured: without this module the estimates,
 and the refusals, would stay for ever. Here, an estimate that is much higher than the profile and
-was not measured for `AGEING_NS` forgets half of its excess, again and again. If the device is still
-slow, the price is one late request per model and `AGEING_NS`.
+was not measured for `AGEING_NS` forgets half of its excess, again and again.
+
+Excess over what? At first over what is normal on the device now (`parts.slowness`): while others
+are found to take 20 % longer than profiled, so does this one. (With profiles as the measure, half
+of the inferences of a busy CPU took longer than predicted, and twice as many answers were late.)
+After `OLD_SWEEPS` sweeps over the profile: what is true of others may not be true of this one. If
+the device is still slow, the price is one late request per model and second or two.
 
 The way to a worker ages in the same manner (`parts.latency`).
 
@@ -25,6 +30,10 @@ DOUBTS_MAX: Final = 256
 SWEEPS_MAX: Final = 16
 """Sweeps made up for after a pause: what is left of an excess is then next to nothing."""
 
+OLD_SWEEPS: Final = 10
+"""Sweeps without a measurement after which other estimates of a device prove nothing (chosen: two
+seconds; models that are asked for once a second are measured in between)."""
+
 Estimate = tuple[Instance, int]
 """An instance, and the index of a batch size."""
 
@@ -35,9 +44,10 @@ class Ageing:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._next_ns = 0
-        # Raised estimates that were measured since the last sweep, and those that were not.
+        # Raised estimates that were measured since the last sweep, and those that were not, with
+        # the number of sweeps that doubted them.
         self._fresh: dict[Estimate, None] = {}
-        self._stale: dict[Estimate, None] = {}
+        self._stale: dict[Estimate, int] = {}
         # The same for the estimates of loads.
         self._fresh_loads: dict[ModelId, Model] = {}
         self._stale_loads: dict[ModelId, Model] = {}
@@ -63,7 +73,7 @@ class Ageing:
             if instance is not None:
                 for size_index, estimator in enumerate(instance.estimators):
                     if estimator is not None and estimator.is_raised:
-                        self._stale[instance, size_index] = None
+                        self._stale[instance, size_index] = 0
 
     def plan(self, now_ns: int) -> None:
         """Doubt what was not confirmed, if it is time."""
@@ -77,16 +87,19 @@ class Ageing:
     def _sweep(self) -> None:
         for worker in self._cluster.workers:
             worker.latency.doubt()
-        for estimate in list(islice(self._stale, DOUBTS_MAX)):
+        for gpu in self._cluster.gpus:
+            gpu.slowness.doubt()
+        for estimate, sweeps in list(islice(self._stale.items(), DOUBTS_MAX)):
             del self._stale[estimate]
             instance, size_index = estimate
-            if instance.doubt(size_index):
-                self._stale[estimate] = None
+            if instance.doubt(size_index, is_old=sweeps >= OLD_SWEEPS):
+                self._stale[estimate] = sweeps + 1
         for model_id, model in list(islice(self._stale_loads.items(), DOUBTS_MAX)):
-            model.load.doubt()
+            model.load.doubt(model.load.profile_ns)
             if not model.load.is_raised:
                 del self._stale_loads[model_id]
-        self._stale.update(self._fresh)
+        for estimate in self._fresh:
+            self._stale[estimate] = 0
         self._fresh.clear()
         self._stale_loads.update(self._fresh_loads)
         self._fresh_loads.clear()
