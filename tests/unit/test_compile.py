@@ -21,7 +21,7 @@ from onnx_models import (
 
 from clockwork.errors import ModelError
 from clockwork.messages.models import TensorSpec
-from clockwork.models.compile import compile_model
+from clockwork.models.compile import BATCH_SIZES, compile_model
 from clockwork.models.format import ImageInfo, ModelFile, read_model_file
 from clockwork.models.operands import Choice, weights_of
 from clockwork.models.verify import compare
@@ -60,7 +60,7 @@ def test_a_directory_says_what_it_holds(tmp_path: Path) -> None:
         TensorSpec("score", "float32", (100,), 4),
         TensorSpec("twice", "int64", (3,), 8),
     )
-    assert model.batch_sizes == (1, 2, 4, 8, 16)
+    assert model.batch_sizes == BATCH_SIZES
     assert model.code is not None
     assert {weight.name for weight in model.code.weights} == {"table", "w"}
     assert model.origin is not None

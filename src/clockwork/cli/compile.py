@@ -13,7 +13,7 @@ from clockwork.errors import ConfigurationError
               help="The model directory to write.")  # fmt: skip
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N",
               help="Fix a free dimension other than the batch; may be repeated.")  # fmt: skip
-@click.option("--batch-sizes", default="1,2,4,8,16", show_default=True, metavar="N,N",
+@click.option("--batch-sizes", default="1,2,3,4,6,8,12,16", show_default=True, metavar="N,N",
               help="Batch sizes to support.")  # fmt: skip
 @click.option("--name", help="Name of the model; default: that of DIR.")
 @click.option("--no-measure", is_flag=True, help="Leave out measuring.")

@@ -54,8 +54,10 @@ from clockwork.models.verify import (
     run,
 )
 
-BATCH_SIZES: Final = (1, 2, 4, 8, 16)
-"""Where the batch dimension is free; the original's."""
+BATCH_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Where the batch dimension is free: the original's (1, 2, 4, 8, 16) and one between two of them,
+so that three requests that wait need not run as two and one. (Measured with an SLO of 100 ms: 2 %
+more goodput.)"""
 
 _BLOCKED_DOMAIN: Final = "com.microsoft.nchwc"
 # Checking uses all cores that there are, up to this many: it is no measurement.

@@ -27,7 +27,7 @@ RANDOM_WEIGHTS: Final = (
 """What the origin of every model says whose weights are random."""
 TRAINED_WEIGHTS: Final = "trained on UCI's handwritten digits (Alpaydin and Kaynak, CC BY 4.0)"
 """What the origin of ``digits`` says."""
-BATCH_SIZES: Final = (1, 2, 4, 8, 16)
+BATCH_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16)
 """Batch sizes of zoo models unless others are asked for."""
 
 
