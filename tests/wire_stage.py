@@ -1,6 +1,9 @@
 """Peers for tests of the wire and the clients: handlers that record, a controller that pretends."""
 
 import asyncio
+import fcntl
+import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,6 +133,14 @@ class Port:
         """The port that is listened on."""
         assert self._server is not None
         return port_of(self._server)
+
+    def unread_bytes(self, index: int) -> int:
+        """Return what has arrived at a connection's socket and was not read yet."""
+        transport = self.connections[index]._transport
+        assert transport is not None, "not connected yet"
+        peer_socket = transport.get_extra_info("socket")
+        answer = fcntl.ioctl(peer_socket.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)
 
     async def accepted(self) -> tuple[Connection, Recorder]:
         """Return the next connection that somebody made, with its recorder."""

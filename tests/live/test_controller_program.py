@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -208,6 +209,48 @@ def test_records_reach_every_sink_and_the_console(capsys: pytest.CaptureFixture[
             assert all(sink.is_closed for sink in sinks)
             assert "so it is!" in out
             assert "Network->Workers: " in out
+
+    uvloop.run(scenario())
+
+
+def test_messages_leave_before_records_of_them_are_kept() -> None:
+    """When a sink gets a batch's records, its messages have reached the other side's kernel."""
+
+    async def scenario() -> None:
+        async with Port(AT_WORKER) as port:
+            waiting_bytes: list[int] = []
+
+            class Watcher(Sink):
+                def add(self, record: Record) -> None:
+                    # The port is on this loop: it has not had a turn to read in.
+                    waiting_bytes.append(port.unread_bytes(-1))
+
+            ask = ToWorker(WorkerId(0), GetWorkerState(ActionId(7)), ())
+            role = Events([request_record(), ask, request_record()])
+            program = ControllerProgram(config_for(port.port), role, sinks=[Watcher()])
+            await program.start()
+            await role.wait_for(1)
+            await asyncio.sleep(0)
+            await program.close()
+            assert len(waiting_bytes) == 2
+            assert min(waiting_bytes) > 0
+
+    uvloop.run(scenario())
+
+
+def test_records_of_a_batch_that_fails_are_kept() -> None:
+    """What was answered before a bug showed is in the logs."""
+
+    async def scenario() -> None:
+        async with Port(AT_WORKER) as port:
+            sink = Sink()
+            unknown: Any = object()
+            role = Events([request_record(), unknown])
+            program = ControllerProgram(config_for(port.port), role, sinks=[sink])
+            await program.start()
+            assert await program.wait() == 1
+            await program.close()
+            assert sink.records == [request_record()]
 
     uvloop.run(scenario())
 

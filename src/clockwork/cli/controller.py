@@ -51,7 +51,8 @@ def controller(
     max_batch; plain numbers are nanoseconds.
     """
     from clockwork.live.controller_program import ControllerProgramConfig, run_controller
-    from clockwork.live.process import say, take_precedence
+    from clockwork.live.process import say
+    from clockwork.live.scheduling import answer_promptly, take_precedence
     from clockwork.live.state_keeper import StateKeeper
     from clockwork.telemetry.log_files import LogFiles
 
@@ -65,6 +66,7 @@ def controller(
     announce(origins)
     # Before any thread starts, which would keep what this process has now.
     take_precedence()
+    answer_promptly()
     program = ControllerProgramConfig(
         workers=() if workers == "-" else parse_addresses(workers, default_port=WORKER_PORT),
         host=settings.host,

@@ -32,6 +32,7 @@ from clockwork.live.client_requests import (
     inference_of,
     prepare,
 )
+from clockwork.live.scheduling import answer_promptly
 from clockwork.live.tensors import Inference, Inputs
 from clockwork.live.uploading import Progress, Upload
 from clockwork.messages.models import ModelProfile, TensorSpec, WorkerReport
@@ -81,7 +82,7 @@ class Client:
     ) -> None:
         """Connect; see `connect`."""
         self._loop = uvloop.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="clockwork-client", daemon=True)
+        self._thread = Thread(target=self._carry_messages, name="clockwork-client", daemon=True)
         self._thread.start()
         self._is_closed = False
         # Calls of all threads that the loop has not fetched, and whether it was told to.
@@ -237,6 +238,11 @@ class Client:
                 "callbacks of futures run on the client's own thread, where nothing can be waited "
                 "for: use infer_async there, or hand the work to another thread"
             )
+
+    def _carry_messages(self) -> None:
+        """What the client's own thread does, until the loop is stopped."""
+        answer_promptly()
+        self._loop.run_forever()
 
     def _await(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         try:

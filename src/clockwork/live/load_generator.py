@@ -24,6 +24,7 @@ from clockwork.live.dialling import Backoff, dial
 from clockwork.live.driver import RoleDriver
 from clockwork.live.process import calm_garbage_collector, keep_freed_memory
 from clockwork.live.sample_inputs import SampleInputs
+from clockwork.live.scheduling import answer_promptly
 from clockwork.live.traffic import Flusher
 from clockwork.live.vocabulary import AT_CLIENT, Message
 from clockwork.live.wire import Connection
@@ -82,6 +83,7 @@ def run_client(workload: Workload, options: RunOptions) -> int:
         ConnectionLostError: nobody listens at the address.
     """
     keep_freed_memory()
+    answer_promptly()
     print(f"Running workload `{workload.name}` on {options.address}")
     print(SENDING_LINE if options.sends_inputs else DISABLED_LINE)
     finished = uvloop.run(play(workload, options))

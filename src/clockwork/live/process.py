@@ -7,7 +7,6 @@ import ctypes
 import gc
 import os
 import sys
-from contextlib import suppress
 from typing import Final
 
 from clockwork.units import GIB, MIB
@@ -23,11 +22,6 @@ _YOUNG_COLLECTIONS: Final = 3
 """Young collections between two middle ones: 4,000 objects, 0.9 to 1.6 ms. (With 5,000 and 5, the
 middle ones took 4 to 9 ms while models were loaded; neither ever found anything.)"""
 _NEVER: Final = 1_000_000_000
-_PRECEDENCE: Final = -10
-"""Nine times the weight of others, so that a process which becomes ready runs at once."""
-_NICENESS: Final = 4
-"""Less than half the weight of others. Nicer threads wait less for each other's turns, but weigh so
-little that the kernel may put two of them on one core and leave the other one to the messages."""
 
 
 def keep_freed_memory() -> None:
@@ -54,45 +48,6 @@ def calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_COLLECTIONS, _NEVER)
-
-
-def take_precedence() -> None:
-    """Have this thread, and those that it starts, run before others, where that is permitted.
-
-    For the process that everybody waits for: call it before threads are started. Measured without
-    it, on two cores that a controller at half of its capacity shares with its worker and a client:
-    of 14 ms it waited up to 7 for a core. A process that was started nicer on purpose stays so, and
-    so does one that lacks the right (root, CAP_SYS_NICE, or `ulimit -e 30`).
-    """
-    if sys.platform == "linux" and os.getpriority(os.PRIO_PROCESS, 0) == 0:
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, _PRECEDENCE)
-
-
-def give_way() -> None:
-    """Have this thread, and those that it starts, count less than threads that carry messages.
-
-    For threads that compute: where all cores compute, a message waits for the end of a thread's
-    turn, which is 3 ms and more. Measured on two busy cores with real models: 99 of 100 actions
-    reach their worker in 2.5 ms instead of 4, and goodput under overload is 6 % higher. Does
-    nothing where threads have no niceness of their own.
-    """
-    if sys.platform == "linux":
-        # 0 is the calling thread. A process that was started nicer stays so.
-        niceness = max(os.getpriority(os.PRIO_PROCESS, 0), _NICENESS)
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
-
-
-def allowed_cores() -> list[int]:
-    """Return the cores that this process may use, in order; empty where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-
-
-def stay_on(core: int) -> None:
-    """Have this thread run on one core only; does nothing where the system has no such thing."""
-    if sys.platform == "linux":
-        # 0 is the calling thread.
-        os.sched_setaffinity(0, {core})
 
 
 def say(text: str, *, end: str = "\n") -> None:

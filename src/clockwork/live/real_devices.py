@@ -15,7 +15,7 @@ from typing import Final
 from clockwork.engines.engine import Engine, EngineError
 from clockwork.live.clock import now_ns
 from clockwork.live.devices import Emit, OnFailure
-from clockwork.live.process import give_way, stay_on
+from clockwork.live.scheduling import give_way, stay_on
 from clockwork.live.timer import PreciseTimer
 from clockwork.live.upload_desk import UploadDesk
 from clockwork.messages.actions import Timing

@@ -9,8 +9,8 @@ from clockwork.errors import ConfigurationError
 from clockwork.live.clock import now_ns
 from clockwork.live.devices import Devices, Emit, EmulatedDevices, OnFailure
 from clockwork.live.options import WorkerSettings
-from clockwork.live.process import allowed_cores
 from clockwork.live.real_devices import RealDevices
+from clockwork.live.scheduling import allowed_cores
 from clockwork.messages.ids import GpuId
 from clockwork.messages.models import GpuState
 from clockwork.models.folders import ModelFolders

@@ -32,6 +32,7 @@ from clockwork.live.dialling import listen, port_of
 from clockwork.live.joining import Joining, default_name, process_name
 from clockwork.live.options import WorkerSettings
 from clockwork.live.process import calm_garbage_collector, keep_freed_memory, say
+from clockwork.live.scheduling import answer_promptly
 from clockwork.live.traffic import Flusher
 from clockwork.live.vocabulary import AT_WORKER, Leaving, Message
 from clockwork.live.wire import Connection
@@ -76,6 +77,7 @@ def run_worker(settings: WorkerSettings, *, is_emulated: bool) -> int:
     """
     assert __debug__, "assertions guard the role: do not run with python -O"
     keep_freed_memory()
+    answer_promptly()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     return uvloop.run(_main(settings, is_emulated=is_emulated))
 

@@ -1,6 +1,9 @@
-"""What long-running processes set for themselves."""
+"""How threads share the cores of a machine."""
 
+import ctypes
 import os
+import platform
+import struct
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +11,13 @@ from threading import Thread
 
 import pytest
 
-from clockwork.live.process import allowed_cores, give_way, stay_on, take_precedence
+from clockwork.live.scheduling import (
+    allowed_cores,
+    answer_promptly,
+    give_way,
+    stay_on,
+    take_precedence,
+)
 from clockwork.live.worker_devices import own_cores
 
 
@@ -67,6 +76,42 @@ def test_precedence_is_taken_where_permitted_and_unless_told_otherwise() -> None
     for niceness in {own, max(own, 3), max(own, 15)}:
         assert _runs(partial(work, niceness, is_permitted=is_permitted))
     assert [got for got, _ in seen] == [expected for _, expected in seen]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no turns of their own")
+def test_threads_that_answer_promptly_take_short_turns_unless_they_compute() -> None:
+    """Short turns are inherited by threads and ended by giving way; niceness stays as it was."""
+    usual_ns = _turn_ns()
+    if usual_ns == 0:
+        pytest.skip("this kernel lets nobody choose turns")
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+
+    def compute() -> None:
+        seen.append(_turn_ns())
+        give_way()
+        seen.append(_turn_ns())
+
+    def carry_messages() -> None:
+        answer_promptly()
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
+        child = Thread(target=compute)
+        child.start()
+        child.join()
+
+    assert _runs(carry_messages)
+    assert seen == [100_000, usual_ns]
+    assert _turn_ns() == usual_ns
+
+
+def _turn_ns() -> int:
+    """Return the length of this thread's turns as the kernel tells it; 0 if it does not."""
+    number = {"x86_64": 315, "aarch64": 275, "riscv64": 275}.get(platform.machine())
+    told = ctypes.create_string_buffer(48)
+    if number is None or ctypes.CDLL(None).syscall(number, 0, told, len(told), 0):
+        return 0
+    turn_ns: int = struct.unpack("=IIQiIQQQ", told.raw)[5]
+    return turn_ns
 
 
 def _runs(step: Callable[[], None]) -> bool:
