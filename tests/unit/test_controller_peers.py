@@ -170,19 +170,41 @@ def test_two_clients_may_use_the_same_numbers() -> None:
 
 
 def test_requests_that_waited_too_long_to_be_read_are_shed() -> None:
-    """An overloaded controller refuses what is stale at once, and serves what is fresh."""
+    """After a pause, what waited for half of its SLO is refused at once, the rest is served."""
     stage = Stage().start(profile())
     stage.warm()
-    stale = FromClient(
-        CLIENT, InferRequest(900, 0, ModelId(0), 100 * MS), b"", stage.now_ns - 26 * MS
-    )
-    fresh = FromClient(
-        CLIENT, InferRequest(901, 0, ModelId(0), 100 * MS), b"", stage.now_ns - 24 * MS
-    )
-    stage.handle(stale, fresh)
+    numbers = waited(stage, 51, 49)
     stage.settle()
     answers = stage.answers()
-    assert answers[900].status is Status.COULD_NOT_START_IN_TIME
-    assert "overloaded" in answers[900].message
-    assert answers[901].status is Status.SUCCESS
+    assert answers[numbers[0]].status is Status.COULD_NOT_START_IN_TIME
+    assert "overloaded" in answers[numbers[0]].message
+    assert answers[numbers[1]].status is Status.SUCCESS
     assert sorted(row.result for row in stage.records(RequestRecord)) == [0, 8]
+
+
+def test_an_overload_that_lasts_sheds_what_waited_for_a_quarter_of_its_slo() -> None:
+    """The patience with a pause ends after 300 ms; a request that had not waited renews it."""
+    stage = Stage().start(profile())
+    stage.warm()
+
+    def is_served(waited_ms: int) -> bool:
+        end_ns = stage.now_ns + 40 * MS
+        (number,) = waited(stage, waited_ms)
+        stage.settle()
+        stage.advance((end_ns - stage.now_ns) / MS)
+        return stage.answers()[number].status is Status.SUCCESS
+
+    assert [is_served(40) for _ in range(7)] == [True] * 7
+    assert [is_served(26), is_served(24), is_served(26)] == [False, True, False]
+    assert [is_served(4), is_served(26), is_served(40)] == [True] * 3
+
+
+def waited(stage: Stage, *waits_ms: int) -> list[int]:
+    """Hand over requests with an SLO of 100 ms that have waited; return their numbers."""
+    events = []
+    for wait_ms in waits_ms:
+        stage._next_request += 1
+        message = InferRequest(stage._next_request, 0, ModelId(0), 100 * MS)
+        events.append(FromClient(CLIENT, message, b"", stage.now_ns - wait_ms * MS))
+    stage.handle(*events)
+    return [event.message.user_request_id for event in events]
