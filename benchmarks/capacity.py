@@ -235,7 +235,7 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cores", default="0,1", help="cores for everything")
-    parser.add_argument("--gpus", type=int, default=60, help="emulated GPUs")
+    parser.add_argument("--gpus", type=int, default=72, help="emulated GPUs")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--clients", type=int, default=1, help="client processes")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each point")

@@ -1,13 +1,14 @@
-"""Measures the longest pause of a controller that works at about half of its capacity.
+"""Measures the longest pause of a controller that works at half of its capacity.
 
 The controller's own watch asks for a timer every 10 ms and notes how late it comes; each interval
 prints the percentiles, the maximum and the number of pauses above 5 ms. This runs a steady load,
 reads those lines, and says what the longest pause was after the start-up.
 
 A machine has pauses of its own. They are measured in the same run (`stalls.py`), and intervals in
-which there were any are told apart: a pause in one of them may be the machine's.
+which there were any are told apart: a pause in one of them may be the machine's. What a program
+that does nothing but read the clock is kept from it (`alone`) is measured before and after.
 
-    python benchmarks/pauses.py [--minutes 1] [--rate 12500] [--cores 0,1] [--json FILE]
+    python benchmarks/pauses.py [--minutes 1] [--rate 32000] [--own-core] [--cores 0,1]
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Final
 from load_point import latencies, read_log
 from msgspec import Struct
 from rig import Process, Rig, RigConfig, make_zoo, parse_cores, pin
-from stalls import StallWatch, stolen_ns
+from stalls import StallWatch, spin, stolen_ns
 
 LINE: Final = re.compile(rb"Event loop lag p50=(\S+) p99=(\S+) max=(\S+) pauses=(\d+)\n")
 PAUSE_MS_MAX: Final = 5.0
@@ -53,8 +54,13 @@ def measure(options: argparse.Namespace, zoo: Path) -> dict[str, float]:
     """Return the figures of one run."""
     seconds = 60 * options.minutes
     environ = {"CLOCKWORK_MODEL_DIR": str(zoo), "CLOCKWORK_DISABLE_INPUTS": "1"}
-    config = RigConfig(gpus=(options.gpus,), controller_arguments=(f"--interval={INTERVAL_S:g}s",))
+    config = RigConfig(
+        gpus=(options.gpus,),
+        controller_arguments=(f"--interval={INTERVAL_S:g}s",),
+        controller_has_core=options.own_core,
+    )
     cores = sorted(os.sched_getaffinity(0))
+    alone_ns = spin(cores, options.spin_seconds)
     watch = StallWatch(cores)
     with TemporaryDirectory(prefix="clockwork-bench-") as name:
         folder = Path(name)
@@ -67,10 +73,12 @@ def measure(options: argparse.Namespace, zoo: Path) -> dict[str, float]:
             intervals = follow(client, rig.processes[0].output, cores)
             summary = json.loads(rig.json_of(client).read_text())
         figures = latencies(read_log(folder, seconds))
+    alone_ns += spin(cores, options.spin_seconds)
     return figures | {
         "rate_per_s": summary["offered_per_s"],
         "share_within_slo": summary["good"] / summary["sent"],
         **lag_figures(intervals, watch),
+        **alone_figures(alone_ns, core_seconds=2 * len(cores) * options.spin_seconds),
     }
 
 
@@ -129,20 +137,34 @@ def lag_figures(intervals: Sequence[Interval], watch: StallWatch) -> dict[str, f
     }
 
 
+def alone_figures(gaps_ns: Sequence[int], *, core_seconds: float) -> dict[str, float]:
+    """Return what a program that only reads the clock saw, for ten minutes on one core."""
+    pauses = sum(gap_ns > PAUSE_MS_MAX * 1e6 for gap_ns in gaps_ns)
+    return {
+        "alone_max_ms": max(gaps_ns, default=0) / 1e6,
+        "alone_pauses_in_10_min": pauses * 600 / core_seconds,
+    }
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--rate", type=float, default=12_500.0, help="requests/s")
-    parser.add_argument("--gpus", type=int, default=60)
+    parser.add_argument("--rate", type=float, default=32_000.0, help="requests/s")
+    parser.add_argument("--gpus", type=int, default=72)
     parser.add_argument("--cores", default="", help="cores for everything, as 0,1; default: all")
+    parser.add_argument("--spin-seconds", type=float, default=30.0, help="before and after")
+    parser.add_argument("--own-core", action="store_true", help="one for the controller alone")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
-    pin(parse_cores(options.cores))
+    cores = parse_cores(options.cores)
+    if options.own_core and len(cores) < 2:
+        parser.error("--own-core needs two cores or more")
+    pin(cores)
     with TemporaryDirectory(prefix="clockwork-zoo-") as name:
         figures = measure(options, make_zoo(Path(name) / "zoo"))
     for key, value in figures.items():
-        print(f"{key:>18} = {value:,.3f}")
+        print(f"{key:>22} = {value:,.3f}")
     print(f"limit: lag_max_ms {PAUSE_MS_MAX:g}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -41,6 +41,8 @@ class RigConfig(Struct, frozen=True, kw_only=True):
     is_emulated: bool = True
     controller_arguments: tuple[str, ...] = ()
     worker_arguments: tuple[str, ...] = ()
+    # The controller has the first of our cores to itself, and the others share the rest.
+    controller_has_core: bool = False
 
 
 class Process:
@@ -168,7 +170,12 @@ class Rig:
         return [self.controller, *self.workers]
 
     def _start(self, name: str, *arguments: str) -> Process:
-        return Process(name, (*CLOCKWORK, *arguments), self.folder, self._environ)
+        process = Process(name, (*CLOCKWORK, *arguments), self.folder, self._environ)
+        if self._config.controller_has_core:
+            # At once: threads inherit it, and Python needs a while until it starts any.
+            first, *rest = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(process.pid, {first} if name == "controller" else rest)
+        return process
 
 
 class Meter:

@@ -5,7 +5,9 @@ real-time priority, so that no other program delays it. What is late nevertheles
 the machine: its kernel, or, if it is a virtual one, whoever runs it. Each process takes 0.1 ms per
 look from whoever runs on its core; looking every millisecond cost a controller as much as it told.
 
-A stall between two looks is not seen, but a virtual machine counts what is stolen from it.
+A stall between two looks is not seen, but a virtual machine counts what is stolen from it, and not
+all of that either. Before and after a run, when nothing else is there, `spin` sees everything: a
+program that only reads the clock, and how long it was kept from that.
 """
 
 import gc
@@ -72,6 +74,17 @@ class StallWatch:
         )
 
 
+def spin(cores: Sequence[int], seconds: float) -> list[int]:
+    """Return how long programs that only read the clock were kept from it, in ns, on all cores."""
+    spinners = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(core), str(seconds)], stdout=subprocess.PIPE, text=True
+        )
+        for core in cores
+    ]
+    return [gap_ns for each in spinners for gap_ns in json.loads(each.communicate()[0])]
+
+
 def stolen_ns(cores: Sequence[int]) -> int:
     """Return the time that was stolen from cores since the start, in steps of some 10 ms."""
     ticks = 0
@@ -103,6 +116,20 @@ def watch(core: int) -> list[Span] | None:
     return stalls
 
 
+def gaps(core: int, seconds: float) -> list[int]:
+    """Return the gaps above NOTED_NS between two readings of the clock."""
+    pin([core])
+    gc.disable()
+    found: list[int] = []
+    now_ns = time.monotonic_ns()
+    end_ns = now_ns + round(seconds * 1e9)
+    while now_ns < end_ns:
+        before_ns, now_ns = now_ns, time.monotonic_ns()
+        if now_ns - before_ns > NOTED_NS:
+            found.append(now_ns - before_ns)
+    return found
+
+
 def note(stalls: list[Span], due_ns: int, woken_ns: int) -> None:
     """Add a wake-up to the stalls if it came late.
 
@@ -125,4 +152,7 @@ def _has_ended() -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(watch(int(sys.argv[1]))))
+    if len(sys.argv) > 2:
+        print(json.dumps(gaps(int(sys.argv[1]), float(sys.argv[2]))))
+    else:
+        print(json.dumps(watch(int(sys.argv[1]))))
