@@ -49,14 +49,12 @@ class Stage:
         self.diary = Diary()
         self.done: list[str | int] = []
         self.failures: list[BaseException] = []
-        self.journal: list[tuple[list[object], int]] = []
         self.is_woken = asyncio.Event()
         self.driver: RoleDriver[str, str | int] = RoleDriver(
             self.diary,
             {str: self.done.append, int: self._end_effect},
             on_batch_end=lambda: self.done.append("end"),
             on_failure=self.failures.append,
-            journal=lambda batch, now_ns: self.journal.append((list(batch), now_ns)),
         )
 
     def _end_effect(self, count: int) -> None:
@@ -83,8 +81,6 @@ def test_events_of_one_turn_are_one_batch() -> None:
         await turns()
         assert stage.diary.batches == [["a", "b"], ["c"]]
         assert stage.done == ["a", "b", 2, "end", "c", 1, "end"]
-        assert [batch for batch, _ in stage.journal] == stage.diary.batches
-        assert [at_ns for _, at_ns in stage.journal] == stage.diary.instants_ns
         stage.driver.close()
 
     uvloop.run(scenario())

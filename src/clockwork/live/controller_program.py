@@ -23,7 +23,7 @@ from msgspec import Struct
 from clockwork.live.addresses import Address
 from clockwork.live.client_port import ClientPort
 from clockwork.live.clock import now_ns
-from clockwork.live.driver import Journal, RoleDriver
+from clockwork.live.driver import RoleDriver
 from clockwork.live.lag_watch import LagWatch
 from clockwork.live.process import calm_garbage_collector, keep_freed_memory, say
 from clockwork.live.state_keeper import StateKeeper
@@ -96,7 +96,6 @@ def run_controller(
     role: ControllerLike,
     *,
     sinks: Sequence[Sink] = (),
-    journal: Journal | None = None,
     display: Display | None = None,
     state: StateKeeper | None = None,
 ) -> int:
@@ -106,7 +105,6 @@ def run_controller(
         config: where to listen and whom to dial.
         role: decides; made for as many workers as `config` names.
         sinks: take every record, and are closed at the end.
-        journal: takes every batch of events.
         display: shows each interval; absent: lines are printed.
         state: keeps what the role remembers, and is closed at the end; absent: nothing is kept.
 
@@ -120,7 +118,6 @@ def run_controller(
         config,
         role,
         sinks=sinks,
-        journal=journal,
         display=display,
         state=state,
     )
@@ -150,7 +147,6 @@ class ControllerProgram:
         role: ControllerLike,
         *,
         sinks: Sequence[Sink] = (),
-        journal: Journal | None = None,
         display: Display | None = None,
         state: StateKeeper | None = None,
     ) -> None:
@@ -175,7 +171,6 @@ class ControllerProgram:
             methods,
             on_batch_end=self._end_batch,
             on_failure=self._on_failure,
-            journal=journal,
         )
         self._links = WorkerLinks(
             config.workers,

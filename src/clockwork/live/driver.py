@@ -41,8 +41,6 @@ BATCH_EVENTS_MAX: Final = 1024
 
 EventT = TypeVar("EventT")
 EffectT = TypeVar("EffectT")
-Journal = Callable[[Sequence[Any], int], None]
-"""Takes every batch, and its instant, before the role does: what a replay needs."""
 
 
 class RoleDriver(Generic[EventT, EffectT]):
@@ -55,7 +53,6 @@ class RoleDriver(Generic[EventT, EffectT]):
         *,
         on_batch_end: Callable[[], None],
         on_failure: Callable[[BaseException], None],
-        journal: Journal | None = None,
     ) -> None:
         """Start with an empty batch on the running loop.
 
@@ -64,13 +61,11 @@ class RoleDriver(Generic[EventT, EffectT]):
             methods: what carries out an effect, by its type; all types of the role's effects.
             on_batch_end: called when all effects of a batch are carried out (flush sockets).
             on_failure: called once with the exception when the role or a method raised.
-            journal: called before each batch is handled.
         """
         self._role = role
         self._methods = methods
         self._on_batch_end = on_batch_end
         self._on_failure = on_failure
-        self._journal = journal
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[EventT | Wakeup] = deque()
         self._others: deque[EventT | Wakeup] = deque()
@@ -119,8 +114,6 @@ class RoleDriver(Generic[EventT, EffectT]):
 
     def _handle(self, batch: Sequence[EventT | Wakeup]) -> None:
         now = now_ns()
-        if self._journal is not None:
-            self._journal(batch, now)
         methods = self._methods
         for effect in self._role.handle(batch, now):
             methods[type(effect)](effect)
