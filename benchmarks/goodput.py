@@ -1,10 +1,10 @@
 """Measures goodput on real models against offered load, beside a plain Python server.
 
-Twelve ResNet-18s for images of 112 x 112, popularity by Zipf's law, open-loop Poisson arrivals at
-0.25 to 4 times C, where C is what ONNX Runtime alone does on one core at batch size 1. A request
-is good if it is answered within the SLO, counted from its scheduled arrival. Clockwork knows the
-SLO; the control (`control_server.py`) serves in the order of arrival, so that one run of it tells
-its goodput for every SLO.
+Twelve ResNet-18s for images of 112 x 112 (`--image-size`), popularity by Zipf's law, open-loop
+Poisson arrivals at 0.25 to 4 times C, where C is what ONNX Runtime alone does on one core at batch
+size 1. A request is good if it is answered within the SLO, counted from its scheduled arrival.
+Clockwork knows the SLO; the control (`control_server.py`) serves in the order of arrival, so that
+one run of it tells its goodput for every SLO.
 
     python benchmarks/goodput.py [--cores 0,1] [--slo 100] [--loads 1 2] [--out DIR] [--add FILE]
 
@@ -32,7 +32,6 @@ from clockwork.telemetry import plot_style
 MODELS: Final = 12
 MODEL: Final = "resnet18_v1"
 SIDE: Final = 112
-INPUT_BYTES: Final = 3 * SIDE * SIDE * 4
 SLOS_MS: Final = (25.0, 50.0, 100.0, 250.0, 500.0)
 LOADS: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 SERVERS: Final = ("clockwork", "control")
@@ -124,10 +123,11 @@ def measure_machine(onnx_file: Path, cores: list[int], seconds: float) -> Machin
     return Machine(rate(1, cores[:1]), rate(1, cores), rate(8, cores))
 
 
-def build_zoo(folder: Path) -> Path:
+def build_zoo(side: int) -> Path:
     """Return a folder with the model, as a model directory and as an ONNX file; kept if there."""
+    folder = Path(f"bench-out/zoo-{side}").resolve()
     if not (folder / f"{MODEL}.onnx").exists():
-        command = ("zoo", "build", MODEL, f"--image-size={SIDE}", "--onnx", "-o", str(folder))
+        command = ("zoo", "build", MODEL, f"--image-size={side}", "--onnx", "-o", str(folder))
         subprocess.run((*CLOCKWORK, *command), check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -182,6 +182,7 @@ def _control_point(
     """Return what the HTTP client saw of a fresh control at one rate."""
     port = str(18_400 + index)
     threads = str(len(parse_cores(options.cores)))
+    input_bytes = 3 * options.image_size**2 * 4
     onnx_file = str(zoo / f"{MODEL}.onnx")
     with TemporaryDirectory(prefix="clockwork-bench-") as name:
         folder = Path(name)
@@ -193,7 +194,7 @@ def _control_point(
             server.wait_for("ready")
             server.wait_for_port(int(port))
             out = folder / "out.json"
-            times = (str(options.seconds), str(options.warm_up), str(MODELS), str(INPUT_BYTES))
+            times = (str(options.seconds), str(options.warm_up), str(MODELS), str(input_bytes))
             load = str(HERE / "http_load.py")
             command = (sys.executable, load, port, str(rate), *times, str(index), str(out))
             subprocess.run(command, check=True)
@@ -277,7 +278,7 @@ def main(say: Callable[[str], None] = print) -> None:
     options = _options()
     pin(parse_cores(options.cores))
     # Absolute: the processes run in folders of their own.
-    zoo = build_zoo(options.zoo.resolve())
+    zoo = build_zoo(options.image_size)
     runs = [msgspec.json.decode(path.read_bytes(), type=Report).runs for path in options.add]
     earlier = [run for several in runs for run in several]
     new = [] if options.only_add else [measure(options, zoo, say)]
@@ -321,7 +322,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     parser.add_argument("--add", type=Path, nargs="+", default=(), help="goodput.json of others")
     parser.add_argument("--only-add", action="store_true", help="measure nothing")
-    parser.add_argument("--zoo", type=Path, default=Path("bench-out/zoo"))
+    parser.add_argument("--image-size", type=int, default=SIDE, help="pixels of a side")
     parser.add_argument("--keep-logs", type=Path, help="folder for our logs of each point")
     parser.add_argument("--out", type=Path, help="folder for the plot and goodput.json")
     return parser.parse_args()
