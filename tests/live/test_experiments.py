@@ -86,8 +86,10 @@ def check_fig5(figures: Summary, logs: dict[str, list[Row]]) -> None:
         last = max(row["t"] + row["latency"] for row in rows)
         end = min(begin + length_ns, last)
         settled = [row for row in rows if begin + length_ns / 3 <= row["t"] < end]
-        goodput = sum(map(is_good, settled)) / ((end - begin - length_ns / 3) / 1e9)
-        assert bar["goodput_per_s"] == pytest.approx(goodput, rel=0.02, abs=2)
+        good = sum(map(is_good, settled))
+        # The report's run may end later than its last request: with an action's row.
+        least, most = good * 1e9 / (length_ns * 2 / 3), good * 1e9 / (end - begin - length_ns / 3)
+        assert 0.98 * least - 2 <= bar["goodput_per_s"] <= 1.02 * most + 2
 
 
 def check_fig6(figures: Summary, logs: dict[str, list[Row]]) -> None:
