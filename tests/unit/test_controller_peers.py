@@ -199,12 +199,25 @@ def test_an_overload_that_lasts_sheds_what_waited_for_a_quarter_of_its_slo() -> 
     assert [is_served(4), is_served(26), is_served(40)] == [True] * 3
 
 
-def waited(stage: Stage, *waits_ms: int) -> list[int]:
-    """Hand over requests with an SLO of 100 ms that have waited; return their numbers."""
+def test_the_wait_of_a_request_that_is_refused_at_once_counts() -> None:
+    """It is in its latency, in its row, and in what it is told that it needs."""
+    stage = Stage().start(profile())
+    stage.warm()
+    impossible, late = waited(stage, 4, slo_ms=6) + waited(stage, 4, slo_ms=10)
+    answers = stage.answers()
+    # The wait, an execution of 3 ms, the buffer of 5 ms.
+    assert "needs 12.0 ms" in answers[impossible].message
+    assert "needs 12.0 ms" in answers[late].message
+    assert answers[impossible].latency_ns == answers[late].latency_ns == 4 * MS
+    assert [row.latency for row in stage.records(RequestRecord)] == [4 * MS, 4 * MS]
+
+
+def waited(stage: Stage, *waits_ms: int, slo_ms: int = 100) -> list[int]:
+    """Hand over requests that have waited; return their numbers."""
     events = []
     for wait_ms in waits_ms:
         stage._next_request += 1
-        message = InferRequest(stage._next_request, 0, ModelId(0), 100 * MS)
+        message = InferRequest(stage._next_request, 0, ModelId(0), slo_ms * MS)
         events.append(FromClient(CLIENT, message, b"", stage.now_ns - wait_ms * MS))
     stage.handle(*events)
     return [event.message.user_request_id for event in events]

@@ -27,9 +27,20 @@ class Policy(Protocol):
         """When it wants to plan again although nothing happened."""
 
     def admit(
-        self, client: Client, message: InferRequest, model: Model, payload: Payload, at_ns: int
+        self,
+        client: Client,
+        message: InferRequest,
+        model: Model,
+        payload: Payload,
+        at_ns: int,
+        now_ns: int,
     ) -> None:
-        """Take in a request for a known model with an input of the right size."""
+        """Take in a request for a known model with an input of the right size.
+
+        Args:
+            at_ns: when it arrived, from which its deadline counts.
+            now_ns: when it is looked at: it may have waited for that.
+        """
 
     def on_infer(
         self,

@@ -101,7 +101,7 @@ class Reception:
             if not payload and self._make_input is not None:
                 payload = self._made_up(model, self._make_input)
             client = self._ledger.client(client_id)
-            self._policy.admit(client, message, model, payload, at_ns)
+            self._policy.admit(client, message, model, payload, at_ns, now_ns)
 
     def _tell_network(self, payload: Payload) -> None:
         """Print where inputs come from, once, at the first inference."""

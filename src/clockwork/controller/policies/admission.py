@@ -72,7 +72,7 @@ def terms_for(model: Model, slo_ns: int, config: ControllerConfig) -> Terms:
 
 
 def earliest_finish_ns(model: Model, now_ns: int, up_mask: int) -> int:
-    """Return a lower bound on when a request that arrives now can be done.
+    """Return a lower bound on when a request that is looked at now can be done.
 
     Warm: at once; loading: when the first load is done; cold: after a load that starts now.
     """

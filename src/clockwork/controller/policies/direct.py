@@ -58,7 +58,13 @@ class Direct:
         return None
 
     def admit(
-        self, client: Client, message: InferRequest, model: Model, payload: Payload, at_ns: int
+        self,
+        client: Client,
+        message: InferRequest,
+        model: Model,
+        payload: Payload,
+        at_ns: int,
+        now_ns: int,
     ) -> None:
         """Send the request to its GPU, after its weights if they are not there yet."""
         slo_ns = slo_of(message, model, self._config)
@@ -69,15 +75,15 @@ class Direct:
         worker = self._cluster.workers[WorkerId(0)]
         if not worker.is_ready or not worker.gpus:
             text = "worker 0 is not connected, and DIRECT uses no other"
-            self._ledger.respond(request, Status.ERROR, at_ns, message=text)
+            self._ledger.respond(request, Status.ERROR, now_ns, message=text)
             return
         wanted = 1 if message.user_request_id % 2 == 0 else 0
         instance = model.on(worker.gpus[min(wanted, len(worker.gpus) - 1)])
-        if instance.state is InstanceState.COLD and not self._load(instance, at_ns):
+        if instance.state is InstanceState.COLD and not self._load(instance, now_ns):
             text = f"GPU {instance.gpu.gpu_id} is full, and DIRECT evicts nothing: use `evict`"
-            self._ledger.respond(request, Status.ERROR, at_ns, message=text)
+            self._ledger.respond(request, Status.ERROR, now_ns, message=text)
             return
-        self._infer(request, instance, at_ns)
+        self._infer(request, instance, now_ns)
 
     def on_infer(
         self,

@@ -33,7 +33,13 @@ class Echo:
         return None
 
     def admit(
-        self, client: Client, message: InferRequest, model: Model, payload: Payload, at_ns: int
+        self,
+        client: Client,
+        message: InferRequest,
+        model: Model,
+        payload: Payload,
+        at_ns: int,
+        now_ns: int,
     ) -> None:
         """Answer at once."""
         slo_ns = slo_of(message, model, self._config)
@@ -41,7 +47,7 @@ class Echo:
             self._ledger, client, message, model, b"", at_ns=at_ns, slo_ns=slo_ns
         )
         self._ledger.advance(request, ASSIGNED)
-        self._ledger.respond(request, Status.SUCCESS, at_ns, batch_size=1)
+        self._ledger.respond(request, Status.SUCCESS, now_ns, batch_size=1)
 
     def on_infer(
         self,

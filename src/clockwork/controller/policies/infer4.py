@@ -95,7 +95,13 @@ class Infer4:
         self._placement.on_model(model)
 
     def admit(
-        self, client: Client, message: InferRequest, model: Model, payload: Payload, at_ns: int
+        self,
+        client: Client,
+        message: InferRequest,
+        model: Model,
+        payload: Payload,
+        at_ns: int,
+        now_ns: int,
     ) -> None:
         """Queue a request, or refuse it at once if no GPU could finish it in time."""
         waiting = model.kept
@@ -122,9 +128,9 @@ class Infer4:
         )
         self._ledger.open(request)
         model.demand.arrive(request, at_ns)
-        earliest_ns = earliest_finish_ns(model, at_ns, self._cluster.up_mask)
+        earliest_ns = earliest_finish_ns(model, now_ns, self._cluster.up_mask)
         if earliest_ns > deadline_ns:
-            self._refuse_at_once(request, terms, earliest_ns)
+            self._refuse_at_once(request, terms, earliest_ns, now_ns)
             return
         waiting.payload_bytes = len(payload)
         self._queue(waiting, request)
@@ -316,14 +322,16 @@ class Infer4:
         request.model.demand.refuse(request, request.deadline_ns)
         self._ledger.respond(request, status, now_ns, message=refusal(request, why))
 
-    def _refuse_at_once(self, request: Request, terms: Terms, earliest_ns: int) -> None:
+    def _refuse_at_once(
+        self, request: Request, terms: Terms, earliest_ns: int, now_ns: int
+    ) -> None:
         """Answer a request that cannot be met; if that is for want of weights, have them loaded."""
         model, at_ns = request.model, request.arrived_at_ns
         is_cold = not model.warm_mask
         needed_ms = (earliest_ns - at_ns + self._config.buffer_ns) / MS
         why = f"needs {needed_ms:.1f} ms" + (" because its weights are not loaded" * is_cold)
         self._ledger.respond(
-            request, Status.COULD_NOT_START_IN_TIME, at_ns, message=refusal(request, why)
+            request, Status.COULD_NOT_START_IN_TIME, now_ns, message=refusal(request, why)
         )
         if terms.internal_slo_ns >= model.exec_ns[0] and not model.resident_mask:
             claim = Claim(0, terms.load_demand, at_ns + terms.load_expiry_ns)
