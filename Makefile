@@ -40,7 +40,7 @@ swarm: $(READY)  ## simulate many seeds under faults (SEEDS=1000 JOBS=1)
 # `make slow`, after each change. Modules that define records stay out: compiled, a record would lose
 # its options (frozen, eq, gc), and with them its hash.
 HOT := $(addprefix clockwork/parts/,timeline.py slowness.py estimator.py batching.py demand.py timers.py latency.py \
-		clock_offset.py pace.py throttle.py) \
+		clock_offset.py pace.py throttle.py wake_lead.py) \
 	$(addprefix clockwork/controller/,cluster.py action_rows.py core.py ledger.py notebook.py reception.py \
 		underway.py) \
 	$(addprefix clockwork/controller/policies/,admission.py ageing.py dispatch.py \

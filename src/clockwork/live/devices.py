@@ -5,7 +5,7 @@ results come out of `emit`; both happen on the event loop's thread.
 
 `EmulatedDevices` lets an `EmulatedEngine`'s durations pass. It is a discrete-event simulation that
 is paced by the real clock: every end of a task and every wakeup of the role is handled *as of* its
-exact instant and in order, some 100 us after it; only what the network brings is handled as of
+exact instant and in order, some 50 us after it; only what the network brings is handled as of
 now. So a busy executor starts its next task at the very instant at which the last one ended, late
 timers never add up, and reported times are exact. No threads but the one that stores uploads.
 
@@ -44,12 +44,13 @@ from clockwork.messages.worker_io import (
 )
 from clockwork.models.uploads import UploadStore
 from clockwork.parts.pace import Pace
+from clockwork.parts.wake_lead import WakeLead
 from clockwork.units import FOREVER_NS, US
 from clockwork.worker.core import WorkerRole
 
-STEP_NS: Final = 250 * US
+STEP_NS: Final = 200 * US
 """Between two wake-ups of emulated devices, on average. A result that waits for it is late by less
-than the promise allows, and 15,000 of them per second cost a third less."""
+than the promise allows. (With 250 us, 15,000 of them per second cost a third less than without.)"""
 
 Emit = Callable[[SendResult | WorkerSay], None]
 """Takes what leaves the worker, in order; called on the loop's thread."""
@@ -96,6 +97,9 @@ class EmulatedDevices:
         self._is_closed = False
         self._timer = PreciseTimer(asyncio.get_running_loop(), self._on_timer)
         self._pace = Pace(STEP_NS)
+        # When something is due, and by how much earlier the timer is set.
+        self._due_ns = 0
+        self._lead = WakeLead()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._desk = UploadDesk(store, self.deliver)
@@ -116,6 +120,10 @@ class EmulatedDevices:
             self._desk.close()
 
     def _on_timer(self) -> None:
+        due_ns = self._due_ns
+        self._lead.note(now_ns() - due_ns)
+        while now_ns() < due_ns:
+            pass  # shorter than what waking up takes
         self._step(())
 
     def _step(self, events: Sequence[WorkerEvent]) -> None:
@@ -191,6 +199,7 @@ class EmulatedDevices:
             self._is_idle.set()
         next_ns = self._next_ns()
         if next_ns < FOREVER_NS:
-            self._timer.arm(max(next_ns, self._pace.next_ns))
+            self._due_ns = max(next_ns, self._pace.next_ns)
+            self._timer.arm(self._due_ns - self._lead.lead_ns)
         else:
             self._timer.disarm()
