@@ -15,6 +15,7 @@ from clockwork.messages.status import ActionStatus
 
 _OK: Final = ActionStatus.SUCCESS
 _INFER: Final = ActionType.INFER
+_LOAD: Final = ActionType.LOAD_WEIGHTS
 
 
 def infer_row(
@@ -63,32 +64,37 @@ def load_row(
     pending: PendingLoad, result: LoadWeightsDone, *, received_ns: int, now_ns: int
 ) -> ActionRecord:
     """Return the row of a load that succeeded."""
-    sent_ns = pending.sent_at_ns
-    shift_ns = max(sent_ns - result.received_at_ns, 0)
+    sent_ns, instance = pending.sent_at_ns, pending.instance
+    gpu = instance.gpu
+    received_at_ns = result.received_at_ns
+    base_ns = sent_ns if sent_ns < received_at_ns else received_at_ns
+    timing, expected_ns = result.timing, pending.expected_ns
+    end_ns = timing.end_ns - base_ns
+    result_sent_ns = result.sent_at_ns - base_ns
     return ActionRecord(
-        t=sent_ns,
-        action_id=pending.action_id,
-        action_type=ActionType.LOAD_WEIGHTS,
-        status=_OK,
-        worker_id=pending.instance.gpu.worker.worker_id,
-        gpu_id=pending.instance.gpu.gpu_id,
-        model_id=pending.instance.model.model_id,
-        batch_size=1,
-        expected_exec_duration=pending.expected_ns,
-        worker_exec_duration=result.timing.duration_ns,
-        expected_exec_complete=pending.start_ns + pending.expected_ns - sent_ns,
-        worker_exec_complete=max(result.timing.end_ns + shift_ns - sent_ns, 0),
-        expected_gpu_clock=0,
-        worker_gpu_clock_before=0,
-        worker_gpu_clock=0,
-        worker_copy_output_complete=0,
-        worker_action_received=max(result.received_at_ns + shift_ns - sent_ns, 0),
-        worker_result_sent=max(result.sent_at_ns + shift_ns - sent_ns, 0),
-        controller_result_enqueue=received_ns - sent_ns,
-        controller_action_duration=now_ns - sent_ns,
-        goodput=1.0,
-        requests_queued=0,
-        copies_loaded=pending.copies_loaded,
+        sent_ns,
+        pending.action_id,
+        _LOAD,
+        _OK,
+        gpu.worker.worker_id,
+        gpu.gpu_id,
+        instance.model.model_id,
+        1,
+        expected_ns,
+        timing.duration_ns,
+        pending.start_ns + expected_ns - sent_ns,
+        end_ns if end_ns > 0 else 0,
+        0,
+        0,
+        0,
+        0,
+        received_at_ns - base_ns,
+        result_sent_ns if result_sent_ns > 0 else 0,
+        received_ns - sent_ns,
+        now_ns - sent_ns,
+        1.0,
+        0,
+        pending.copies_loaded,
     )
 
 

@@ -17,7 +17,7 @@ Not here: life of requests and actions (``ledger.py``), decisions (``policies/``
 """
 
 from collections.abc import Iterator
-from enum import Enum
+from enum import IntEnum
 from typing import Final
 
 from msgspec.structs import replace
@@ -39,12 +39,12 @@ UNMEASURED_LOAD_NS: Final = 10 * MS
 """Estimate of a load that was never measured (the original's shipped example)."""
 
 
-class InstanceState(Enum):
-    """Where the weights of a model are, for one GPU."""
+class InstanceState(IntEnum):
+    """Where the weights of a model are, for one GPU. Ints, because they hash without a call."""
 
-    COLD = "cold"
-    LOADING = "loading"
-    WARM = "warm"
+    COLD = 0
+    LOADING = 1
+    WARM = 2
 
 
 INSTANCE_MOVES: Final = frozenset(
@@ -150,7 +150,7 @@ class Instance:
 
         Pages are taken when leaving COLD and given back when entering it.
         """
-        assert (self.state, state) in INSTANCE_MOVES, f"{self.describe()} -> {state}"
+        assert (self.state, state) in INSTANCE_MOVES, f"{self.describe()} -> {state.name}"
         was_cold = self.state is InstanceState.COLD
         self.state = state
         if was_cold:
@@ -206,7 +206,7 @@ class Instance:
 
     def describe(self) -> str:
         """Return a short name for messages and assertions."""
-        return f"M-{self.model.model_id} on GPU {self.gpu.index} ({self.state.value})"
+        return f"M-{self.model.model_id} on GPU {self.gpu.index} ({self.state.name.lower()})"
 
     def _estimator(self, size_index: int) -> Estimator:
         estimator = self.estimators[size_index]

@@ -302,7 +302,8 @@ class Placement:
             some.append(gpu)
             if len(some) == CANDIDATES_MAX:
                 break
-        some.sort(key=lambda gpu: (gpu.free_pages < model.pages, gpu.demand.load, gpu.index))
+        if len(some) > 1:
+            some.sort(key=lambda gpu: (gpu.free_pages < model.pages, gpu.demand.load, gpu.index))
         return some
 
     def _make_room(self, gpu: Gpu, model: Model, priority: int, now_ns: int) -> bool:
@@ -314,7 +315,9 @@ class Placement:
         is_first = not model.resident_mask
         idle: list[Instance] = []
         needed: list[Instance] = []
-        for _, instance in zip(range(VICTIMS_MAX), gpu.lru.values(), strict=False):
+        for looked_at, instance in enumerate(gpu.lru.values()):
+            if looked_at == VICTIMS_MAX:
+                break
             if instance.state is not InstanceState.WARM or instance.inflight:
                 continue
             demand = instance.model.demand
