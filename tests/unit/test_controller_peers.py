@@ -11,16 +11,14 @@ from clockwork.messages.actions import (
     Timing,
     WorkerStateDone,
 )
-from clockwork.messages.controller_io import FromClient, FromWorker
+from clockwork.messages.controller_io import FromWorker
 from clockwork.messages.ids import ActionId, ClientId, GpuId, ModelId, WorkerId
 from clockwork.messages.models import GpuState, ModelInfo, WorkerState
-from clockwork.messages.records import RequestRecord
 from clockwork.messages.requests import (
-    InferRequest,
     LoadModelResponse,
 )
 from clockwork.messages.status import Status
-from clockwork.units import MS, SECOND
+from clockwork.units import SECOND
 
 
 def test_wrong_inputs_are_refused_with_both_sizes() -> None:
@@ -167,57 +165,3 @@ def test_two_clients_may_use_the_same_numbers() -> None:
     stage.settle()
     assert stage.now_ns < BEGIN_NS + 10 * SECOND
     assert sum(client.requests != {} for client in stage.role._ledger.clients.values()) == 0
-
-
-def test_requests_that_waited_too_long_to_be_read_are_shed() -> None:
-    """After a pause, what waited for half of its SLO is refused at once, the rest is served."""
-    stage = Stage().start(profile())
-    stage.warm()
-    numbers = waited(stage, 51, 49)
-    stage.settle()
-    answers = stage.answers()
-    assert answers[numbers[0]].status is Status.COULD_NOT_START_IN_TIME
-    assert "overloaded" in answers[numbers[0]].message
-    assert answers[numbers[1]].status is Status.SUCCESS
-    assert sorted(row.result for row in stage.records(RequestRecord)) == [0, 8]
-
-
-def test_an_overload_that_lasts_sheds_what_waited_for_a_quarter_of_its_slo() -> None:
-    """The patience with a pause ends after 300 ms; a request that had not waited renews it."""
-    stage = Stage().start(profile())
-    stage.warm()
-
-    def is_served(waited_ms: int) -> bool:
-        end_ns = stage.now_ns + 40 * MS
-        (number,) = waited(stage, waited_ms)
-        stage.settle()
-        stage.advance((end_ns - stage.now_ns) / MS)
-        return stage.answers()[number].status is Status.SUCCESS
-
-    assert [is_served(40) for _ in range(7)] == [True] * 7
-    assert [is_served(26), is_served(24), is_served(26)] == [False, True, False]
-    assert [is_served(4), is_served(26), is_served(40)] == [True] * 3
-
-
-def test_the_wait_of_a_request_that_is_refused_at_once_counts() -> None:
-    """It is in its latency, in its row, and in what it is told that it needs."""
-    stage = Stage().start(profile())
-    stage.warm()
-    impossible, late = waited(stage, 4, slo_ms=6) + waited(stage, 4, slo_ms=10)
-    answers = stage.answers()
-    # The wait, an execution of 3 ms, the buffer of 5 ms.
-    assert "needs 12.0 ms" in answers[impossible].message
-    assert "needs 12.0 ms" in answers[late].message
-    assert answers[impossible].latency_ns == answers[late].latency_ns == 4 * MS
-    assert [row.latency for row in stage.records(RequestRecord)] == [4 * MS, 4 * MS]
-
-
-def waited(stage: Stage, *waits_ms: int, slo_ms: int = 100) -> list[int]:
-    """Hand over requests that have waited; return their numbers."""
-    events = []
-    for wait_ms in waits_ms:
-        stage._next_request += 1
-        message = InferRequest(stage._next_request, 0, ModelId(0), slo_ms * MS)
-        events.append(FromClient(CLIENT, message, b"", stage.now_ns - wait_ms * MS))
-    stage.handle(*events)
-    return [event.message.user_request_id for event in events]

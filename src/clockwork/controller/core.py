@@ -6,6 +6,11 @@ the policy, models to the catalogue, workers to the fleet; before the end of the
 them are counted and dropped. An action whose result is overdue is given up; its requests are tried
 elsewhere or answered.
 
+A role that has fallen behind takes in some batches before it plans: requests that wait in front of
+it would otherwise find idle GPUs and run one by one, which costs more and keeps it behind. (With
+both cores taken away for 4 ms of every 13, 92 % of 46,000 requests/s are in time instead of 86 %,
+and 66 % of 70,000 instead of 58 %: means of four runs in turns.)
+
 Budget: 1 us per event for the way through this module.
 """
 
@@ -24,7 +29,7 @@ from clockwork.controller.printing import (
     response_line,
     result_line,
 )
-from clockwork.controller.reception import MakeInput
+from clockwork.controller.reception import NORMAL_WAIT_NS, MakeInput
 from clockwork.controller.startup import Phase
 from clockwork.controller.underway import (
     Pending,
@@ -66,6 +71,9 @@ from clockwork.messages.status import ActionStatus
 from clockwork.parts.timers import earliest_ns
 from clockwork.units import FOREVER_NS, MS
 
+GATHER_NS: Final = 8 * MS
+"""Longest time without a plan while requests wait in front of the role (chosen: less than GPUs are
+planned ahead)."""
 SWEEP_NS: Final = 500 * MS
 """How often overdue actions are looked for (chosen)."""
 
@@ -113,6 +121,9 @@ class ControllerRole:
         # Results that nobody waited for, by reason.
         self.strays: Counter[str] = Counter()
         self._next_sweep_ns = 0
+        # When the policy planned last, and since when it has to again.
+        self._planned_ns = 0
+        self._unplanned_since_ns: int | None = None
         self._on_event: dict[type, Callable[..., None]] = {
             FromClient: self._on_from_client,
             FromWorker: self._on_from_worker,
@@ -143,6 +154,7 @@ class ControllerRole:
     def wakeup_ns(self) -> int | None:
         """The earliest instant at which it wants to be woken."""
         return earliest_ns(
+            self._unplanned_since_ns,
             self._policy.wakeup_ns,
             self._startup.wakeup_ns,
             self._notebook.wakeup_ns,
@@ -167,11 +179,10 @@ class ControllerRole:
             self._startup.plan(now_ns)
             self._finish_step(now_ns)
             return self._narrated(self._ledger.take_effects(), now_ns)
-        self._catalogue.plan(now_ns)
-        self._policy.plan(now_ns)
-        if not self._profiler.is_idle:
-            # Last: it takes what the policy leaves.
-            self._profiler.plan(now_ns)
+        if self._must_gather(batch, now_ns):
+            self._unplanned_since_ns = now_ns
+        else:
+            self._plan(now_ns)
         self._finish_step(now_ns)
         return self._ledger.take_effects()
 
@@ -179,7 +190,8 @@ class ControllerRole:
         """Assert every invariant of belief, ledger and policy."""
         self._cluster.check()
         self._ledger.check()
-        self._policy.check()
+        if self._unplanned_since_ns is None:
+            self._policy.check()
 
     def story(self, request_id: RequestId) -> str:
         """Return what is known of an open request."""
@@ -187,6 +199,26 @@ class ControllerRole:
             if request_id in client.requests:
                 return self._ledger.story(client.requests[request_id])
         return f"request {request_id} is not open: it was answered, or never arrived"
+
+    def _must_gather(self, batch: Sequence[ControllerEvent], now_ns: int) -> bool:
+        """Return whether to take in more of the requests that wait, and plan later.
+
+        The wakeup that is asked for meanwhile comes as soon as no request waits any more.
+        """
+        last = batch[-1]
+        return (
+            type(last) is FromClient
+            and now_ns - last.at_ns > NORMAL_WAIT_NS
+            and now_ns - self._planned_ns < GATHER_NS
+        )
+
+    def _plan(self, now_ns: int) -> None:
+        self._planned_ns, self._unplanned_since_ns = now_ns, None
+        self._catalogue.plan(now_ns)
+        self._policy.plan(now_ns)
+        if not self._profiler.is_idle:
+            # Last: it takes what the policy leaves.
+            self._profiler.plan(now_ns)
 
     def _finish_step(self, now_ns: int) -> None:
         """Say what follows from all that was decided."""
