@@ -1,6 +1,8 @@
 """A controller that has fallen behind: what it refuses, and when it plans."""
 
 from controller_stage import CLIENT, Stage, profile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clockwork.controller.core import GATHER_NS
 from clockwork.messages.actions import Infer
@@ -109,6 +111,21 @@ def test_results_do_not_wait_for_requests() -> None:
     (first,) = stage.take(Infer)
     stage.succeed(first, took_ms=0)
     assert len(stage.take(Infer)) == 1
+
+
+@given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=4), max_size=12))
+def test_every_request_is_answered_once_however_long_it_waited(batches: list[list[int]]) -> None:
+    """Gathering and planning alternate; all invariants hold after each step."""
+    stage = Stage().start(profile())
+    stage.warm()
+    numbers: list[int] = []
+    for waits_ms in batches:
+        stage.now_ns += MS
+        numbers += hand_over(stage, *waits_ms)
+    stage.advance(0)
+    stage.settle()
+    stage.advance(200)
+    assert sorted(stage.answers()) == sorted(numbers)
 
 
 def waited(stage: Stage, *waits_ms: int, slo_ms: int = 100) -> list[int]:

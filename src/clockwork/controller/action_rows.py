@@ -71,6 +71,7 @@ def load_row(
     timing, expected_ns = result.timing, pending.expected_ns
     end_ns = timing.end_ns - base_ns
     result_sent_ns = result.sent_at_ns - base_ns
+    # Positional for the same reason as above.
     return ActionRecord(
         sent_ns,
         pending.action_id,

@@ -302,8 +302,7 @@ class Placement:
             some.append(gpu)
             if len(some) == CANDIDATES_MAX:
                 break
-        if len(some) > 1:
-            some.sort(key=lambda gpu: (gpu.free_pages < model.pages, gpu.demand.load, gpu.index))
+        some.sort(key=lambda gpu: (gpu.free_pages < model.pages, gpu.demand.load, gpu.index))
         return some
 
     def _make_room(self, gpu: Gpu, model: Model, priority: int, now_ns: int) -> bool:
